@@ -1,0 +1,1 @@
+"""A file becomes physical memory: recognise the container, map its pages, say what is missing."""

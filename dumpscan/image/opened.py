@@ -1,0 +1,64 @@
+"""What opening a file yields: its description, its memory, and what its header claims.
+
+Claims of a header are *hints*: third-party writers leave fields empty or stale, so the rooms above
+verify each one against memory before a number is printed from it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dumpscan.image.physical import PhysicalMemory
+from dumpscan.model import BugCheck, ImageInfo, Module
+
+
+@dataclass(frozen=True)
+class Hints:
+    """Claims of a container about the machine in it; None or empty where it says nothing.
+
+    ``system_time`` is a FILETIME (UTC), ``uptime`` counts 100 ns units, ``dtbs`` are candidate
+    directory table bases (for PAE the address of the PDPT, 32-byte aligned).
+    """
+
+    arch: str | None = None
+    build: int | None = None
+    checked: bool | None = None
+    dtbs: tuple[int, ...] = ()
+    pae: bool | None = None
+    kdbg: int | None = None
+    ps_loaded_module_list: int | None = None
+    ps_active_process_head: int | None = None
+    pfn_database: int | None = None
+    processors: int | None = None
+    bugcheck: BugCheck | None = None
+    system_time: int | None = None
+    uptime: int | None = None
+    product_type: int | None = None
+    service_pack_build: int | None = None
+
+
+@dataclass(frozen=True)
+class Triage:
+    """What a small (triage) dump carries instead of memory.
+
+    ``unloaded`` holds names of at most 12 characters in stored order; ``mm_storage`` the pool
+    figures of DUMP_MM_STORAGE in pages, where the file carries them.
+    """
+
+    drivers: tuple[Module, ...] = ()
+    unloaded: tuple[str, ...] = ()
+    mm_storage: dict[str, int] = field(default_factory=dict)
+    kdbg_size: int | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class OpenedImage:
+    """A recognised file. ``memory`` is None for a triage dump, ``triage`` for everything else."""
+
+    path: Path
+    info: ImageInfo
+    hints: Hints
+    memory: PhysicalMemory | None = None
+    triage: Triage | None = None

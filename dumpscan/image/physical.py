@@ -1,0 +1,179 @@
+"""Physical memory of the imaged machine: the protocol, and its implementation over a mapped file.
+
+Everything above this room reads physical memory through :class:`PhysicalMemory` only. A mapped
+dump, a volatility3 layer, a remote file and a test buffer are all just implementations. A page
+is either wholly present or absent; an absent page is *unknown*, never zeros.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dumpscan.errors import AbsentMemory, DamagedImage
+
+U8 = NDArray[np.uint8]
+U64 = NDArray[np.uint64]
+I64 = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+
+
+class Runs(NamedTuple):
+    """Present page ranges, ascending and disjoint: int64 arrays of the same length."""
+
+    base_page: I64
+    page_count: I64
+
+
+class PhysicalMemory(Protocol):
+    """What the rooms above need of a container."""
+
+    page_size: int
+
+    def read(self, pa: int, n: int) -> bytes:
+        """``n`` bytes at physical address ``pa``. :raises AbsentMemory: any page is absent."""
+        ...
+
+    def pages(self, pfns: NDArray[Any], out: U8 | None = None) -> tuple[U8, Mask]:
+        """Gather whole pages: ``(len(pfns), page_size)`` bytes and a mask of those present.
+
+        Rows of absent pages hold unspecified bytes. ``out``, when given, is a scratch array of at
+        least that many rows; the result is then a view into it.
+        """
+        ...
+
+    def present(self, pfns: NDArray[Any]) -> Mask:
+        """Which of ``pfns`` are present, without reading them."""
+        ...
+
+    def runs(self) -> Runs:
+        """The present page ranges."""
+        ...
+
+
+@dataclass(frozen=True)
+class Segment:
+    """``pages`` pages from page frame ``pfn`` on lie in the file from byte ``offset`` on."""
+
+    pfn: int
+    pages: int
+    offset: int
+
+
+class FileMemory:
+    """Pages of a mapped file, found by binary search over runs (millions of runs are fine).
+
+    ``data`` is the whole file as uint8 (a memory map); ``pfn``, ``count`` and ``offset`` describe
+    the runs: int64 arrays of one length, ``pfn`` ascending and runs disjoint. Pages that lie
+    beyond the end of the file count as absent (a truncated dump).
+
+    :raises DamagedImage: runs are unsorted, overlapping or negative.
+    """
+
+    def __init__(self, data: U8, pfn: I64, count: I64, offset: I64, page_size: int = 4096) -> None:
+        self.page_size = page_size
+        self._data = data
+        keep = count > 0
+        self._pfn = np.ascontiguousarray(pfn[keep], dtype=np.int64)
+        self._offset = np.ascontiguousarray(offset[keep], dtype=np.int64)
+        self._count = self._clip(np.ascontiguousarray(count[keep], dtype=np.int64))
+        self._check()
+        self._phase = self._common_phase()
+        self._rows = self._row_view()
+
+    def _clip(self, count: I64) -> I64:
+        """Cut runs at the end of the file: pages not wholly in it are absent."""
+        room = np.maximum((len(self._data) - self._offset) // self.page_size, 0)
+        return np.minimum(count, room)
+
+    def _check(self) -> None:
+        if len(self._pfn) and (self._pfn.min() < 0 or self._offset.min() < 0):
+            raise DamagedImage("a memory run starts at a negative page or offset; the header is damaged")
+        ends = self._pfn + self._count
+        if len(ends) > 1 and bool(np.any(ends[:-1] > self._pfn[1:])):
+            bad = int(np.argmax(ends[:-1] > self._pfn[1:]))
+            raise DamagedImage(
+                f"memory runs overlap or are unsorted at page {int(self._pfn[bad + 1]):#x}; "
+                "the header is damaged"
+            )
+
+    def _common_phase(self) -> int | None:
+        """File offset modulo page size when all runs share it, else None."""
+        phases = np.unique(self._offset % self.page_size)
+        return int(phases[0]) if len(phases) == 1 else None
+
+    def _row_view(self) -> U8:
+        start = self._phase or 0
+        rows = max(len(self._data) - start, 0) // self.page_size
+        return self._data[start : start + rows * self.page_size].reshape(rows, self.page_size)
+
+    def _locate(self, pfns: NDArray[Any]) -> tuple[I64, Mask]:
+        """File offsets of pages (unspecified where absent) and the presence mask."""
+        wanted = np.asarray(pfns).astype(np.int64, copy=False)
+        if not len(self._pfn):
+            return np.zeros(wanted.shape, np.int64), np.zeros(wanted.shape, np.bool_)
+        slot = np.maximum(np.searchsorted(self._pfn, wanted, side="right") - 1, 0)
+        inside = wanted - self._pfn[slot]
+        mask = (inside >= 0) & (inside < self._count[slot])
+        return self._offset[slot] + inside * self.page_size, mask
+
+    def present(self, pfns: NDArray[Any]) -> Mask:
+        """See :meth:`PhysicalMemory.present`."""
+        return self._locate(pfns)[1]
+
+    def pages(self, pfns: NDArray[Any], out: U8 | None = None) -> tuple[U8, Mask]:
+        """See :meth:`PhysicalMemory.pages`."""
+        offsets, mask = self._locate(pfns)
+        if out is None:
+            out = np.empty((len(offsets), self.page_size), np.uint8)
+        out = out[: len(offsets)]
+        if self._phase is None or not len(self._rows):
+            self._gather_unaligned(offsets, mask, out)
+        else:
+            rows = np.where(mask, (offsets - self._phase) // self.page_size, 0)
+            np.take(self._rows, rows, axis=0, out=out, mode="clip")
+        return out, mask
+
+    def _gather_unaligned(self, offsets: I64, mask: Mask, out: U8) -> None:
+        if not bool(mask.any()):
+            return
+        # Runs at different alignments: a view with a byte stride of one serves them all.
+        view = np.lib.stride_tricks.as_strided(
+            self._data, (len(self._data) - self.page_size + 1, self.page_size), (1, 1), writeable=False
+        )
+        np.take(view, np.where(mask, offsets, offsets[mask][0]), axis=0, out=out, mode="clip")
+
+    def read(self, pa: int, n: int) -> bytes:
+        """See :meth:`PhysicalMemory.read`."""
+        if n <= 0:
+            return b""
+        first, last = pa // self.page_size, (pa + n - 1) // self.page_size
+        offsets, mask = self._locate(np.arange(first, last + 1, dtype=np.int64))
+        if not bool(mask.all()):
+            bad = first + int(np.argmin(mask))
+            raise AbsentMemory(max(bad * self.page_size, pa), n, physical=True)
+        steps = np.flatnonzero(np.diff(offsets) != self.page_size)
+        if not len(steps):
+            start = int(offsets[0]) + pa % self.page_size
+            return self._data[start : start + n].tobytes()
+        whole = b"".join(self._data[int(o) : int(o) + self.page_size].tobytes() for o in offsets)
+        return whole[pa % self.page_size : pa % self.page_size + n]
+
+    def runs(self) -> Runs:
+        """See :meth:`PhysicalMemory.runs`."""
+        keep = self._count > 0
+        return Runs(self._pfn[keep], self._count[keep])
+
+    def nbytes_mapped(self) -> int:
+        """Bytes of the underlying file."""
+        return len(self._data)
+
+
+def from_segments(data: U8, segments: list[Segment], page_size: int = 4096) -> FileMemory:
+    """A :class:`FileMemory` over segments in any order. :raises DamagedImage: they overlap."""
+    ordered = sorted(segments, key=lambda s: s.pfn)
+    columns = [np.array([getattr(s, name) for s in ordered], np.int64) for name in ("pfn", "pages", "offset")]
+    return FileMemory(data, *columns, page_size=page_size)

@@ -1,0 +1,377 @@
+"""The result documents: frozen records that every room hands on and every report renders.
+
+Shapes and key names are the contract of ``docs/result-document.md``: scripts rely on them. A key
+may be added at any time; renaming or dropping one needs a new schema version. Integers above
+2**53 and all addresses are written as hexadecimal strings. ``None`` always means *unknown*.
+"""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any, TypeVar
+
+VERDICT_SCHEMA = "dumpscan.verdict/1"
+POOLS_SCHEMA = "dumpscan.pools/1"
+INFO_SCHEMA = "dumpscan.info/1"
+
+_JSON_SAFE = 1 << 53
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """Which program wrote the document."""
+
+    name: str = "dumpscan"
+    version: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageInfo:
+    """What the file is. ``bytes`` and ``*_expected`` let a reader judge truncation."""
+
+    path: str
+    format: str
+    bytes: int
+    bytes_expected: int | None = None
+    page_size: int = 4096
+    pages_present: int | None = None
+    pages_expected: int | None = None
+    truncated: bool = False
+    description: str = ""
+    comment: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Pdb:
+    """The CodeView (RSDS) record of an image: GUID as 32 upper-case hexadecimal digits."""
+
+    name: str
+    guid: str
+    age: int
+
+
+@dataclass(frozen=True, slots=True)
+class KernelInfo:
+    """Identity of the kernel image. ``base`` and ``dtb`` are hexadecimal strings."""
+
+    found_by: str
+    product: str | None = None
+    version: str | None = None
+    service_pack: int | None = None
+    arch: str | None = None
+    pae: bool | None = None
+    image_name: str | None = None
+    build_lab: str | None = None
+    branch: str = "unknown"
+    pdb: Pdb | None = None
+    timestamp: int | None = None
+    base: str | None = None
+    dtb: str | None = None
+    build: int | None = None
+    build_date: str | None = None
+    multiprocessor: bool | None = None
+    checked: bool | None = None
+    version_from: str | None = None
+    checksum: int | None = None
+    kdbg: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class BugCheck:
+    """Stop code, its symbolic name and its parameters (hexadecimal strings)."""
+
+    code: int
+    name: str
+    parameters: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """State of the machine when the image was taken. ``system_time`` is ISO 8601, UTC."""
+
+    bugcheck: BugCheck | None = None
+    system_time: str | None = None
+    uptime_seconds: float | None = None
+    processors: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PoolLimits:
+    """Bytes used, the configured maximum, and used / maximum (0..1)."""
+
+    used_bytes: int | None = None
+    limit_bytes: int | None = None
+    fullness: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BigUse:
+    """Live allocations of a page or more."""
+
+    count: int = 0
+    bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PoolUse:
+    """Counters of one tag in one pool. ``allocs``/``frees`` are lifetime counts, None when walked."""
+
+    allocs: int | None = None
+    frees: int | None = None
+    outstanding: int = 0
+    bytes: int = 0
+    big: BigUse | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TagUse:
+    """Both pools of one four-character tag (trailing blanks matter). source: tracker or pages."""
+
+    tag: str
+    paged: PoolUse
+    nonpaged: PoolUse
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """Share (0..1) of each source that the image holds; None where it was not read."""
+
+    tracker: float | None = None
+    big_pages: float | None = None
+    paged_pages: float | None = None
+    nonpaged_pages: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reconciliation:
+    """tracker_bytes against what was found in memory, for one tag (both pools)."""
+
+    tag: str
+    tracker_bytes: int | None
+    resident_bytes: int
+    big_bytes: int
+    unexplained_bytes: int | None
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class PageStates:
+    """Count of pool pages by state of their page table entry."""
+
+    valid: int = 0
+    transition: int = 0
+    pagefile: int = 0
+    demand_zero: int = 0
+    prototype: int = 0
+    absent: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """Everything known about the two pools."""
+
+    tagging: str = "unknown"
+    paged: PoolLimits = field(default_factory=PoolLimits)
+    nonpaged: PoolLimits = field(default_factory=PoolLimits)
+    tags: tuple[TagUse, ...] = ()
+    coverage: Coverage = field(default_factory=Coverage)
+    reconciliation: tuple[Reconciliation, ...] = ()
+    page_states: Mapping[str, PageStates] = field(default_factory=dict)
+    overflow: TagUse | None = None
+    untracked: Mapping[str, BigUse] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Unloads:
+    """One driver name in the ring of unloaded drivers. first/last are ISO 8601, UTC."""
+
+    name: str
+    count: int
+    first: str | None
+    last: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Module:
+    """A loaded driver or the kernel itself."""
+
+    name: str
+    base: str
+    size: int
+    path: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Drivers:
+    """Drivers that came and went. ``unloads_total`` is None where the kernel does not keep it."""
+
+    unloads_total: int | None = None
+    recent: tuple[Unloads, ...] = ()
+    loaded: tuple[Module, ...] = ()
+    ring_entries: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FixRow:
+    """The row of the article's file tables that applies to this machine."""
+
+    table: str
+    file: str
+    version: str
+    size: int
+    date: str
+    time: str
+    platform: str
+    sp_requirement: str | None = None
+    packages: tuple[str, ...] = ()
+    prerequisite: str = ""
+    restart: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Fix:
+    """Does this kernel carry the fix? state: vulnerable, fixed, out-of-scope, prerequisite-missing, unknown."""
+
+    state: str
+    hotfix: str | None = None
+    fixed_version: str | None = None
+    reason: str = ""
+    row: FixRow | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """One finding. outcome: supports, contradicts, neutral or unknown."""
+
+    id: str
+    outcome: str
+    value: float | int | str | None
+    threshold: float | int | str | None
+    text: str
+    where: str
+
+
+@dataclass(frozen=True, slots=True)
+class SignatureResult:
+    """State of one leak signature: present, early, absent or unknown."""
+
+    id: str
+    state: str
+    evidence: tuple[Evidence, ...] = ()
+    title: str = ""
+    related: tuple[TagUse, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Suspect:
+    """A tag that holds a remarkable share of its pool. share is of the pool's used bytes (0..1)."""
+
+    tag: str
+    pool: str
+    bytes: int
+    share: float | None
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """code: exhibits, unexpected, does-not-exhibit or inconclusive."""
+
+    code: str
+    summary: str
+    advice: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The whole answer for one image (schema ``dumpscan.verdict/1``)."""
+
+    image: ImageInfo
+    kernel: KernelInfo
+    machine: Machine
+    pool: Pool
+    drivers: Drivers
+    fix: Fix
+    signature: SignatureResult
+    suspects: tuple[Suspect, ...]
+    verdict: Judgement
+    tool: Tool = field(default_factory=Tool)
+    other_signatures: tuple[SignatureResult, ...] = ()
+    schema: str = VERDICT_SCHEMA
+
+
+@dataclass(frozen=True, slots=True)
+class Pools:
+    """Pool figures by tag (schema ``dumpscan.pools/1``)."""
+
+    image: ImageInfo
+    kernel: KernelInfo
+    source: str
+    tags: tuple[TagUse, ...]
+    coverage: Coverage = field(default_factory=Coverage)
+    page_states: Mapping[str, PageStates] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    schema: str = POOLS_SCHEMA
+
+
+def to_dict(value: Any) -> Any:
+    """Return ``value`` (a record of this module) as plain JSON types, keys in contract order."""
+    if is_dataclass(value) and not isinstance(value, type):
+        pairs = [(f.name, to_dict(getattr(value, f.name))) for f in fields(value)]
+        pairs.sort(key=lambda pair: pair[0] != "schema")
+        return dict(pairs)
+    if isinstance(value, Mapping):
+        return {str(key): to_dict(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [to_dict(item) for item in value]
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) > _JSON_SAFE:
+        return hex(value)
+    return value
+
+
+def from_dict(kind: type[T], data: Mapping[str, Any]) -> T:
+    """Rebuild a record from :func:`to_dict`'s output.
+
+    Keys that this version does not know are ignored, keys that it misses take their default, so
+    that documents of older and newer versions load.
+
+    :raises TypeError: a required key without default is missing.
+    """
+    hints = typing.get_type_hints(kind)
+    known = {f.name for f in fields(kind)}  # type: ignore[arg-type]
+    return kind(**{name: _revive(hints[name], data[name]) for name in data if name in known})
+
+
+def _revive(hint: Any, value: Any) -> Any:
+    if value is None:
+        return None
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return _revive_union([arg for arg in args if arg is not type(None)], value)
+    if origin is tuple:
+        return tuple(_revive(args[0], item) for item in value)
+    if origin is not None and issubclass(origin, Mapping):
+        return {key: _revive(args[1], item) for key, item in value.items()}
+    if isinstance(hint, type) and is_dataclass(hint):
+        return from_dict(hint, value)
+    if hint is int and isinstance(value, str):
+        return int(value, 16)
+    return value
+
+
+def _revive_union(options: list[Any], value: Any) -> Any:
+    for option in options:
+        if isinstance(option, type) and is_dataclass(option) and isinstance(value, Mapping):
+            return from_dict(option, value)
+    if options == [int] and isinstance(value, str):
+        return int(value, 16)
+    return value

@@ -175,5 +175,7 @@ class FileMemory:
 def from_segments(data: U8, segments: list[Segment], page_size: int = 4096) -> FileMemory:
     """A :class:`FileMemory` over segments in any order. :raises DamagedImage: they overlap."""
     ordered = sorted(segments, key=lambda s: s.pfn)
-    columns = [np.array([getattr(s, name) for s in ordered], np.int64) for name in ("pfn", "pages", "offset")]
-    return FileMemory(data, *columns, page_size=page_size)
+    pfn = np.array([s.pfn for s in ordered], np.int64)
+    count = np.array([s.pages for s in ordered], np.int64)
+    offset = np.array([s.offset for s in ordered], np.int64)
+    return FileMemory(data, pfn, count, offset, page_size)

@@ -1,0 +1,65 @@
+"""The located kernel: its memory, layouts and variables. What the rooms above ask instead of guessing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from dumpscan.errors import AbsentMemory
+from dumpscan.kernel.layouts import Layout
+from dumpscan.memory.virtual import VirtualMemory
+from dumpscan.model import KernelInfo, Machine
+
+
+@dataclass(frozen=True)
+class Section:
+    """A section of the kernel image in memory. ``writable`` from its characteristics."""
+
+    name: str
+    va: int
+    size: int
+    writable: bool
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A verified kernel. ``layout`` is None for builds whose structures the facts do not carry.
+
+    ``variables`` maps names of kernel variables to their virtual addresses (from KDBG, and from a
+    symbol table where one is present); ``source`` says where they come from.
+    """
+
+    memory: VirtualMemory
+    info: KernelInfo
+    machine: Machine
+    base: int
+    size: int
+    processors: int
+    variables: Mapping[str, int]
+    layout: Layout | None = None
+    sections: tuple[Section, ...] = ()
+    source: str = "KDBG"
+    symbols: Mapping[str, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    def address(self, name: str) -> int | None:
+        """Address of a kernel variable: from the symbol table if there is one, else from KDBG."""
+        found = self.symbols.get(name) or self.variables.get(name)
+        return found or None
+
+    def value(self, name: str, size: int | None = None) -> int | None:
+        """Value of a variable (pointer-sized unless ``size`` is given); None when unknown."""
+        address = self.address(name)
+        return None if address is None else self.read_int(address, size)
+
+    def read_int(self, address: int, size: int | None = None) -> int | None:
+        """Unsigned little-endian integer at ``address``; None when the memory is absent."""
+        try:
+            data = self.memory.read(address, size or self.memory.pointer_size)
+        except AbsentMemory:
+            return None
+        return int.from_bytes(data, "little")
+
+    def is_kernel_address(self, address: int) -> bool:
+        """Could ``address`` be one of the system's (above the user range, not null)?"""
+        return self.memory.paging.kernel_start <= address <= self.memory.paging.va_mask

@@ -1,0 +1,227 @@
+"""Structure layouts by kernel version: data only, offsets in bytes.
+
+Witness: facts/pool-structures.md and .json, os-structures.json ([PDB] XP SP3; [2S] other x86;
+[1S] x64), kernel-location.md section 2 for the distances of the pool variables. PAE and non-PAE
+kernels differ only where a page table entry is embedded, here in ``_MMPFN``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+Names = tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True)
+class TableDistances:
+    """Addresses of the pool variables minus the address of PoolTrackTable; None: not in this kernel."""
+
+    size: int
+    mask: int | None
+    expansion: int | None
+    expansion_size: int | None
+    big_table: int
+    big_size: int
+    big_hash: int | None
+    source: str
+
+
+@dataclass(frozen=True)
+class PfnLayout:
+    """``_MMPFN``: its size, the flags field (offset, bytes) and the bits that pool marks use."""
+
+    size: int
+    pte_address: int
+    flags: int
+    flags_bytes: int
+    start_bit: int
+    end_bit: int
+    location_shift: int
+    va_type: int | None = None
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Layouts of one kernel family. ``None`` marks a field that the family does not have.
+
+    ``in_use_bit`` of ``PoolType`` marks allocated blocks; ``paged_value`` is the parity of the type
+    of a paged block in use (XP and 2003: even is paged; Vista and later: odd is paged).
+    ``big_unit`` is 4096 where big page entries count pages, 1 where they count bytes.
+    """
+
+    name: str
+    pointer_size: int
+    in_use_bit: int
+    paged_value: int
+    tracker_size: int
+    tracker_fields: Names
+    big_entry_size: int
+    big_fields: Names
+    big_unit: int
+    tables: tuple[TableDistances, ...]
+    pfn: PfnLayout
+    descriptor_fields: Names
+    paged_info_fields: Names
+    ldr_fields: Names
+    unloaded_size: int
+    unloaded_fields: Names
+    process_links: int
+    process_dtb: int
+    kdbg_size: int
+    tagging_always: bool
+    per_processor_tables: bool
+    total_unloads_distance: int | None = None
+
+
+_TRACKER32: Names = (
+    ("key", 0), ("np_allocs", 4), ("np_frees", 8), ("np_bytes", 12),
+    ("paged_allocs", 16), ("paged_frees", 20), ("paged_bytes", 24),
+)
+_TRACKER64: Names = (
+    ("key", 0), ("np_allocs", 4), ("np_frees", 8), ("np_bytes", 0x10),
+    ("paged_allocs", 0x18), ("paged_frees", 0x1C), ("paged_bytes", 0x20),
+)
+_LDR32: Names = (
+    ("dll_base", 0x18), ("entry_point", 0x1C), ("size_of_image", 0x20), ("full_name", 0x24),
+    ("base_name", 0x2C), ("flags", 0x34), ("check_sum", 0x40),
+)
+_LDR64: Names = (
+    ("dll_base", 0x30), ("entry_point", 0x38), ("size_of_image", 0x40), ("full_name", 0x48),
+    ("base_name", 0x58), ("flags", 0x68), ("check_sum", 0x78),
+)
+_UNLOADED32: Names = (("name", 0), ("start", 8), ("end", 0xC), ("time", 0x10))
+_UNLOADED64: Names = (("name", 0), ("start", 0x10), ("end", 0x18), ("time", 0x20))
+
+_DESC_XP: Names = (
+    ("pool_type", 0), ("pool_index", 4), ("running_allocs", 8), ("running_deallocs", 0xC),
+    ("total_pages", 0x10), ("total_big_pages", 0x14),
+)
+
+# XP SP3 ntkrnlpa [PDB]; then volatility v2's pair, right for a kernel without PoolTrackTableMask.
+_XP_PDB = TableDistances(-4, -8, None, None, -12, -16, -20, "XP SP3 PDB")
+_XP_OLD = TableDistances(-4, None, None, None, -8, -12, None, "volatility v2, XP")
+_W2003_32 = TableDistances(-4, -8, -12, -16, -24, -28, -32, "5.2 x86")
+_W2003_64 = TableDistances(-8, -16, -24, -32, -48, -56, -64, "5.2 x64")
+_VISTA_32 = TableDistances(-4, -8, -12, -16, -20, -24, -28, "6.0 x86")
+_VISTA_64 = TableDistances(-8, -16, -24, -32, -40, -48, -56, "6.0 x64")
+
+XP_X86 = Layout(
+    name="5.1 x86",
+    pointer_size=4,
+    in_use_bit=4,
+    paged_value=0,
+    tracker_size=0x1C,
+    tracker_fields=_TRACKER32,
+    big_entry_size=0xC,
+    big_fields=(("va", 0), ("key", 4), ("size", 8)),
+    big_unit=4096,
+    tables=(_XP_PDB, _XP_OLD),
+    pfn=PfnLayout(0x18, 4, 0xC, 4, 1, 2, 8),
+    descriptor_fields=_DESC_XP,
+    paged_info_fields=(("allocation_map", 0), ("end_map", 4), ("commit", 0x1C), ("allocated", 0x20)),
+    ldr_fields=_LDR32,
+    unloaded_size=0x18,
+    unloaded_fields=_UNLOADED32,
+    process_links=0x88,
+    process_dtb=0x18,
+    kdbg_size=0x290,
+    tagging_always=False,
+    per_processor_tables=False,
+    total_unloads_distance=-4,
+)
+
+W2003_X86 = replace(
+    XP_X86,
+    name="5.2 x86",
+    big_entry_size=0x10,
+    tables=(_W2003_32,),
+    pfn=PfnLayout(0x18, 4, 0xE, 2, 1, 2, 8),
+    descriptor_fields=(*_DESC_XP, ("total_bytes", 0x28)),
+    paged_info_fields=(("allocation_map", 0), ("end_map", 4), ("commit", 0x18), ("allocated", 0x1C)),
+    process_links=0x98,
+    kdbg_size=0x318,
+    tagging_always=True,
+    per_processor_tables=True,
+)
+
+W2003_RTM_X86 = replace(
+    W2003_X86, name="5.2 RTM x86", pfn=PfnLayout(0x18, 4, 0xC, 4, 1, 2, 8), process_links=0x88
+)
+
+W2003_X64 = Layout(
+    name="5.2 x64",
+    pointer_size=8,
+    in_use_bit=4,
+    paged_value=0,
+    tracker_size=0x28,
+    tracker_fields=_TRACKER64,
+    big_entry_size=0x18,
+    big_fields=(("va", 0), ("key", 8), ("size", 0xC)),
+    big_unit=4096,
+    tables=(_W2003_64,),
+    pfn=PfnLayout(0x30, 8, 0x1A, 2, 1, 2, 8),
+    descriptor_fields=(*_DESC_XP, ("total_bytes", 0x38)),
+    paged_info_fields=(("allocation_map", 0), ("end_map", 8), ("commit", 0x30), ("allocated", 0x38)),
+    ldr_fields=_LDR64,
+    unloaded_size=0x28,
+    unloaded_fields=_UNLOADED64,
+    process_links=0xE0,
+    process_dtb=0x28,
+    kdbg_size=0x318,
+    tagging_always=True,
+    per_processor_tables=True,
+    total_unloads_distance=-4,
+)
+
+VISTA_X86 = replace(
+    XP_X86,
+    name="6.0 x86",
+    in_use_bit=2,
+    paged_value=1,
+    big_entry_size=0x10,
+    big_fields=(("va", 0), ("key", 4), ("pool_type", 8), ("size", 0xC)),
+    big_unit=1,
+    tables=(_VISTA_32,),
+    pfn=PfnLayout(0x18, 8, 0xE, 1, 5, 3, 0),
+    descriptor_fields=(*_DESC_XP, ("total_bytes", 0x2C)),
+    paged_info_fields=(("allocation_bitmap", 0x20), ("commit", 0x30), ("allocated", 0x34)),
+    process_links=0xA0,
+    kdbg_size=0x330,
+    tagging_always=True,
+    per_processor_tables=True,
+)
+
+VISTA_X64 = replace(
+    W2003_X64,
+    name="6.0 x64",
+    in_use_bit=2,
+    paged_value=1,
+    big_fields=(("va", 0), ("key", 8), ("pool_type", 0xC), ("size", 0x10)),
+    big_unit=1,
+    tables=(_VISTA_64,),
+    pfn=PfnLayout(0x30, 0x10, 0x1A, 1, 5, 3, 0, va_type=0x1E),
+    descriptor_fields=(*_DESC_XP, ("total_bytes", 0x38)),
+    paged_info_fields=(("allocation_bitmap", 0x38), ("commit", 0x58), ("allocated", 0x60)),
+    process_links=0xE8,
+    kdbg_size=0x330,
+)
+
+
+def layout_for(build: int, arch: str, pae: bool, service_pack: int | None = None) -> Layout | None:
+    """The layout family of a kernel, or None for a build that the facts do not carry."""
+    layout = _family(build, arch, service_pack)
+    if layout is None or not pae:
+        return layout
+    # PAE: the embedded OriginalPte grows by four bytes; the fields used here lie before it.
+    return replace(layout, name=layout.name + " PAE", pfn=replace(layout.pfn, size=0x1C))
+
+
+def _family(build: int, arch: str, service_pack: int | None) -> Layout | None:
+    if arch == "x64":
+        return {3790: W2003_X64, 6000: VISTA_X64, 6001: VISTA_X64, 6002: VISTA_X64}.get(build)
+    if arch != "x86":
+        return None
+    if build == 3790 and service_pack == 0:
+        return W2003_RTM_X86
+    families = {2600: XP_X86, 3790: W2003_X86, 6000: VISTA_X86, 6001: VISTA_X86, 6002: VISTA_X86}
+    return families.get(build)

@@ -1,0 +1,328 @@
+"""Virtual memory over page tables: scalar reads, vectorised translation, range enumeration.
+
+Reads :class:`~dumpscan.image.physical.PhysicalMemory` only. Works for x86, x86 PAE and x64 by the
+tables of :mod:`dumpscan.memory.c_pte`. The trap of the area: a page may be valid in the page table
+and still not be in the image (kernel dumps leave pages out), and a page in *transition* is not
+valid but its content is still in RAM. Addresses are uint64 arrays (x64 does not fit int64), page
+frames int64.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dumpscan.errors import AbsentMemory
+from dumpscan.image.physical import I64, U8, U64, Mask, PhysicalMemory
+from dumpscan.memory.c_pte import LARGE, PROTOTYPE, TRANSITION, VALID, Level, PageState, Paging
+
+PAGE = 4096
+
+
+class PageSet(NamedTuple):
+    """Pages of a virtual range that are not empty: arrays of one length, ascending by address.
+
+    ``va`` uint64, ``pfn`` int64 (-1 unless the state is VALID or TRANSITION), ``state`` uint8 of
+    :class:`PageState`. ``looped`` counts page tables met a second time and not followed.
+    """
+
+    va: U64
+    pfn: I64
+    state: U8
+    looped: int = 0
+
+    def where(self, *states: PageState) -> PageSet:
+        """The pages in one of ``states``."""
+        keep = np.isin(self.state, np.array(states, np.uint8))
+        return PageSet(self.va[keep], self.pfn[keep], self.state[keep], self.looped)
+
+
+class VirtualMemory(Protocol):
+    """What the rooms above need of an address space."""
+
+    physical: PhysicalMemory
+    paging: Paging
+    pointer_size: int
+    dtb: int
+
+    def read(self, va: int, n: int) -> bytes:
+        """``n`` bytes at ``va``. :raises AbsentMemory: a page is not mapped or not in the image."""
+        ...
+
+    def read_masked(self, va: int, n: int) -> tuple[U8, Mask]:
+        """``n`` bytes and a mask, byte by byte, of those known; unknown bytes are zero."""
+        ...
+
+    def readable(self, vas: NDArray[Any]) -> Mask:
+        """Which addresses lie in pages that are mapped (or in transition) and in the image."""
+        ...
+
+    def translate(self, vas: NDArray[Any]) -> tuple[U64, U8]:
+        """Physical addresses (0 where none) and :class:`PageState` of each address."""
+        ...
+
+    def pages_in(self, start: int, end: int) -> PageSet:
+        """Every non-empty page of ``[start, end)``, by its page table entry."""
+        ...
+
+    def u32(self, va: int) -> int:
+        """Unsigned 32-bit value. :raises AbsentMemory: not readable."""
+        ...
+
+    def u64(self, va: int) -> int:
+        """Unsigned 64-bit value. :raises AbsentMemory: not readable."""
+        ...
+
+    def pointer(self, va: int) -> int:
+        """Pointer-sized value. :raises AbsentMemory: not readable."""
+        ...
+
+
+class PagedMemory:
+    """:class:`VirtualMemory` by walking page tables from ``dtb``.
+
+    ``roots`` replaces the table that ``dtb`` names by four given entries: a PAE address space whose
+    page directory pointer table has not been found yet, only the directories it points to.
+    """
+
+    def __init__(
+        self, physical: PhysicalMemory, paging: Paging, dtb: int, roots: tuple[int, ...] = ()
+    ) -> None:
+        self.physical = physical
+        self.paging = paging
+        self.pointer_size = paging.pointer_size
+        self.dtb = dtb & ~(paging.root_align - 1)
+        self._roots = np.array(roots, np.uint64)
+        self._entry = np.dtype("<u4" if paging.entry_size == 4 else "<u8")
+        self._known: dict[int, int] = {}
+
+    # -- scalar reads ---------------------------------------------------------------------------
+
+    def page_address(self, va: int) -> int:
+        """Physical address of the page that holds ``va``. :raises AbsentMemory: no such page."""
+        page = va & self.paging.va_mask & ~(PAGE - 1)
+        found = self._known.get(page)
+        if found is None:
+            pas, states = self.translate(np.array([page], np.uint64))
+            state = PageState(int(states[0]))
+            if state not in (PageState.VALID, PageState.TRANSITION):
+                raise AbsentMemory(va, why=state.name.lower().replace("_", " "))
+            found = self._known[page] = int(pas[0])
+        return found
+
+    def read(self, va: int, n: int) -> bytes:
+        """See :class:`VirtualMemory`."""
+        offset = va & (PAGE - 1)
+        if offset + n <= PAGE:
+            return self._read_page(va, offset, n)
+        data, known = self.read_masked(va, n)
+        if not bool(known.all()):
+            raise AbsentMemory(va + int(np.argmin(known)), n)
+        return data.tobytes()
+
+    def _read_page(self, va: int, offset: int, n: int) -> bytes:
+        try:
+            return self.physical.read(self.page_address(va) + offset, n)
+        except AbsentMemory as error:
+            raise AbsentMemory(va, n, why="page not in the image") if error.physical else error from None
+
+    def u32(self, va: int) -> int:
+        """See :class:`VirtualMemory`."""
+        return int.from_bytes(self.read(va, 4), "little")
+
+    def u64(self, va: int) -> int:
+        """See :class:`VirtualMemory`."""
+        return int.from_bytes(self.read(va, 8), "little")
+
+    def pointer(self, va: int) -> int:
+        """See :class:`VirtualMemory`."""
+        return int.from_bytes(self.read(va, self.pointer_size), "little")
+
+    # -- arrays ---------------------------------------------------------------------------------
+
+    def read_masked(self, va: int, n: int) -> tuple[U8, Mask]:
+        """See :class:`VirtualMemory`."""
+        first = va & ~(PAGE - 1)
+        count = (va + n - 1 - first) // PAGE + 1 if n > 0 else 0
+        vas = np.uint64(first) + np.arange(count, dtype=np.uint64) * np.uint64(PAGE)
+        pas, states = self.translate(vas)
+        rows, present = self.physical.pages((pas >> np.uint64(12)).astype(np.int64))
+        good = present & _resident(states)
+        rows[~good] = 0
+        cut = slice(va - first, va - first + n)
+        return rows.reshape(-1)[cut], np.repeat(good, PAGE)[cut]
+
+    def readable(self, vas: NDArray[Any]) -> Mask:
+        """See :class:`VirtualMemory`."""
+        pas, states = self.translate(np.asarray(vas, np.uint64))
+        return _resident(states) & self.physical.present((pas >> np.uint64(12)).astype(np.int64))
+
+    def translate(self, vas: NDArray[Any]) -> tuple[U64, U8]:
+        """See :class:`VirtualMemory`."""
+        vas = np.asarray(vas, np.uint64) & np.uint64(self.paging.va_mask)
+        pas = np.zeros(len(vas), np.uint64)
+        states = np.zeros(len(vas), np.uint8)
+        todo = np.arange(len(vas))
+        tables = np.full(len(vas), self.dtb, np.uint64)
+        for depth, level in enumerate(self.paging.levels):
+            index = (vas[todo] >> np.uint64(level.shift)) % np.uint64(level.entries)
+            entries, known = self._entries(tables, index, depth)
+            states[todo[~known]] = PageState.ABSENT
+            todo, entries = todo[known], entries[known]
+            last = depth == len(self.paging.levels) - 1
+            frame, state, large = self._decode(entries, level, last)
+            final = large | last | ~_resident(state)
+            done = todo[final]
+            states[done] = state[final]
+            within = np.where(large, np.uint64((1 << level.shift) - 1), np.uint64(PAGE - 1))[final]
+            pas[done] = np.where(_resident(state[final]), frame[final] | (vas[done] & within), np.uint64(0))
+            todo, tables = todo[~final], frame[~final]
+            if not len(todo):
+                break
+        return pas, states
+
+    def _entries(self, tables: U64, index: U64, depth: int) -> tuple[U64, Mask]:
+        """Page table entries at ``tables[i] + index[i]`` and which of them the image holds."""
+        if depth == 0 and len(self._roots):
+            return self._roots[index.astype(np.intp)], np.ones(len(index), np.bool_)
+        pas = tables + index * np.uint64(self.paging.entry_size)
+        pfns, inverse = np.unique((pas >> np.uint64(12)).astype(np.int64), return_inverse=True)
+        rows, present = self.physical.pages(pfns)
+        column = ((pas & np.uint64(PAGE - 1)) // np.uint64(self.paging.entry_size)).astype(np.intp)
+        return rows.view(self._entry)[inverse, column].astype(np.uint64), present[inverse]
+
+    def _decode(self, entries: U64, level: Level, last: bool) -> tuple[U64, U8, Mask]:
+        """Frame address, state and large flag of each entry of one level."""
+        mode = self.paging
+        valid = (entries & np.uint64(VALID)) != 0
+        large = valid & ((entries & np.uint64(LARGE)) != 0) & (not last and level.large)
+        transition = ~valid & ((entries & np.uint64(TRANSITION | PROTOTYPE)) == TRANSITION)
+        frame = np.where(transition, entries & np.uint64(mode.transition_mask), entries & np.uint64(mode.frame_mask))
+        if level.large:
+            frame = np.where(large, self._large_frame(entries, level), frame)
+        state = np.full(len(entries), PageState.PAGEFILE, np.uint8)
+        state[(entries >> np.uint64(mode.pagefile_shift) == 0) & ((entries & np.uint64(0x1E)) == 0)] = (
+            PageState.DEMAND_ZERO
+        )
+        state[(entries & np.uint64(PROTOTYPE)) != 0] = PageState.PROTOTYPE
+        state[transition] = PageState.TRANSITION
+        state[valid] = PageState.VALID
+        state[entries == 0] = PageState.NONE
+        return frame, state, large
+
+    def _large_frame(self, entries: U64, level: Level) -> U64:
+        frame = entries & np.uint64(self.paging.frame_mask & ~((1 << level.shift) - 1))
+        if self.paging.entry_size == 4:
+            # PSE-36: bits 13 to 20 of a 4 MB entry are address bits 32 to 39.
+            frame |= ((entries >> np.uint64(13)) & np.uint64(0xFF)) << np.uint64(32)
+        return frame
+
+    # -- enumeration ----------------------------------------------------------------------------
+
+    def pages_in(self, start: int, end: int) -> PageSet:
+        """See :class:`VirtualMemory`. A page table met a second time in one walk is not followed
+        again: real ones are unique, and tables that loop would never end."""
+        start, end = start & self.paging.va_mask & ~(PAGE - 1), min(end, self.paging.va_mask + 1)
+        parts: list[tuple[U64, I64, U8]] = []
+        tables, bases = np.array([self.dtb], np.uint64), np.zeros(1, np.uint64)
+        looped = 0
+        for depth, level in enumerate(self.paging.levels):
+            vas, entries = self._table_slice(tables, bases, level, depth, start, end, parts)
+            last = depth == len(self.paging.levels) - 1
+            frame, state, large = self._decode(entries, level, last)
+            leaf = (large | last | ~_resident(state)) & (state != PageState.NONE)
+            parts.append(self._leaves(vas[leaf], frame[leaf], state[leaf], level, start, end))
+            down = _resident(state) & ~leaf
+            tables, first = np.unique(frame[down], return_index=True)
+            looped += int(down.sum()) - len(tables)
+            bases = vas[down][first]
+            if not len(tables):
+                break
+        return _merge(parts, looped)
+
+    def _table_slice(
+        self, tables: U64, bases: U64, level: Level, depth: int, start: int, end: int,
+        parts: list[tuple[U64, I64, U8]],
+    ) -> tuple[U64, U64]:
+        """Addresses and entries of these tables that lie in the range; absent tables go to parts."""
+        span = np.uint64(1 << level.shift)
+        if depth == 0:
+            low, high = self._root_range(level, start, end)
+            index = np.arange(low, high, dtype=np.uint64)
+            vas = self._canonical(index * span)
+            entries, known = self._entries(np.full(len(index), tables[0], np.uint64), index, 0)
+            parts.append(_absent(vas[~known], level, start, end))
+            return vas[known], entries[known]
+        slices = []
+        for at in range(0, len(tables), _TABLES_AT_ONCE):
+            some = slice(at, at + _TABLES_AT_ONCE)
+            rows, present = self.physical.pages((tables[some] >> np.uint64(12)).astype(np.int64))
+            lost = Level(level.shift + level.entries.bit_length() - 1, level.entries, False)
+            parts.append(_absent(bases[some][~present], lost, start, end))
+            entries = rows[present].view(self._entry).reshape(-1)
+            vas = (bases[some][present][:, None] + np.arange(level.entries, dtype=np.uint64) * span).reshape(-1)
+            # Compare the last byte of each span: the end of the address space overflows 64 bits.
+            inside = (vas + (span - np.uint64(1)) >= np.uint64(start)) & (vas <= np.uint64(end - 1))
+            inside &= entries != 0
+            slices.append((vas[inside], entries[inside].astype(np.uint64)))
+        return np.concatenate([s[0] for s in slices]), np.concatenate([s[1] for s in slices])
+
+    def _root_range(self, level: Level, start: int, end: int) -> tuple[int, int]:
+        mask = level.entries - 1
+        return (start >> level.shift) & mask, (((end - 1) >> level.shift) & mask) + 1
+
+    def _canonical(self, vas: U64) -> U64:
+        if self.pointer_size == 4:
+            return vas
+        return np.where(vas >= np.uint64(1 << 47), vas | np.uint64(0xFFFF_0000_0000_0000), vas)
+
+    def _leaves(
+        self, vas: U64, frame: U64, state: U8, level: Level, start: int, end: int
+    ) -> tuple[U64, I64, U8]:
+        """Pages of final entries; large pages are cut into 4 KB pages, empty spans left out."""
+        pages = 1 << (level.shift - 12)
+        if pages > 1:
+            # A span whose table is itself paged out: its pages are unknown, one mark stands for it.
+            keep = state == PageState.VALID
+            lost = _absent(vas[~keep & (state != PageState.DEMAND_ZERO)], level, start, end)
+            step = np.arange(pages, dtype=np.uint64) * np.uint64(PAGE)
+            frame = (frame[keep][:, None] + step).reshape(-1)
+            vas = (vas[keep][:, None] + step).reshape(-1)
+            state = np.full(len(vas), PageState.VALID, np.uint8)
+            inside = (vas >= np.uint64(start)) & (vas <= np.uint64(end - 1))
+            vas, frame, state = vas[inside], frame[inside], state[inside]
+            pfn = (frame >> np.uint64(12)).astype(np.int64)
+            return (
+                np.concatenate([vas, lost[0]]), np.concatenate([pfn, lost[1]]), np.concatenate([state, lost[2]])
+            )
+        pfn = np.where(_resident(state), (frame >> np.uint64(12)).astype(np.int64), np.int64(-1))
+        return vas, pfn, state
+
+
+_TABLES_AT_ONCE = 2048
+"""Page tables gathered at a time (8 MB): a walk's memory stays bounded whatever the tables say."""
+
+
+def _resident(states: U8) -> Mask:
+    resident: Mask = (states == PageState.VALID) | (states == PageState.TRANSITION)
+    return resident
+
+
+_ABSENT_LIMIT = 1 << 16
+
+
+def _absent(vas: U64, level: Level, start: int, end: int) -> tuple[U64, I64, U8]:
+    """ABSENT marks for spans without a readable table: one per page, thinned when there are many."""
+    pages = 1 << (level.shift - 12)
+    step = max(1, pages * len(vas) // _ABSENT_LIMIT)
+    marks = (vas[:, None] + np.arange(0, pages, step, dtype=np.uint64) * np.uint64(PAGE)).reshape(-1)
+    marks = marks[(marks >= np.uint64(start)) & (marks <= np.uint64(end - 1))]
+    return marks, np.full(len(marks), -1, np.int64), np.full(len(marks), PageState.ABSENT, np.uint8)
+
+
+def _merge(parts: list[tuple[U64, I64, U8]], looped: int) -> PageSet:
+    va, pfn, state = (np.concatenate([part[i] for part in parts]) for i in range(3))
+    order = np.argsort(va, kind="stable")
+    return PageSet(va[order], pfn[order], state[order], looped)

@@ -58,7 +58,11 @@ class Pdb:
 
 @dataclass(frozen=True, slots=True)
 class KernelInfo:
-    """Identity of the kernel image. ``base`` and ``dtb`` are hexadecimal strings."""
+    """Identity of the kernel image. ``base`` and ``dtb`` are hexadecimal strings.
+
+    ``image_name`` is the file the machine loaded (always ntoskrnl.exe or ntkrnlpa.exe),
+    ``internal_name`` what the file calls itself, which tells uniprocessor from multiprocessor.
+    """
 
     found_by: str
     product: str | None = None
@@ -67,6 +71,7 @@ class KernelInfo:
     arch: str | None = None
     pae: bool | None = None
     image_name: str | None = None
+    internal_name: str | None = None
     build_lab: str | None = None
     branch: str = "unknown"
     pdb: Pdb | None = None

@@ -62,3 +62,9 @@ class OpenedImage:
     hints: Hints
     memory: PhysicalMemory | None = None
     triage: Triage | None = None
+
+    def close(self) -> None:
+        """Let go of the mapped file; its memory reads as absent from then on."""
+        close = getattr(self.memory, "close", None)
+        if close is not None:
+            close()

@@ -20,6 +20,10 @@ U64 = NDArray[np.uint64]
 I64 = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
+# Rows per step of a gather over runs at mixed alignments: 1 MiB of scratch.
+_GATHER_ROWS = 256
+_LAST_PAGE = (1 << 63) - 1
+
 
 class Runs(NamedTuple):
     """Present page ranges, ascending and disjoint: int64 arrays of the same length."""
@@ -102,8 +106,8 @@ class FileMemory:
 
     def _common_phase(self) -> int | None:
         """File offset modulo page size when all runs share it, else None."""
-        phases = np.unique(self._offset % self.page_size)
-        return int(phases[0]) if len(phases) == 1 else None
+        phases = self._offset % self.page_size
+        return int(phases[0]) if len(phases) and bool((phases == phases[0]).all()) else None
 
     def _row_view(self) -> U8:
         start = self._phase or 0
@@ -140,32 +144,50 @@ class FileMemory:
     def _gather_unaligned(self, offsets: I64, mask: Mask, out: U8) -> None:
         if not bool(mask.any()):
             return
-        # Runs at different alignments: a view with a byte stride of one serves them all.
+        # Runs at different alignments: a view with a byte stride of one serves them all. np.take
+        # would copy that view whole (its rows overlap); plain indexing copies the rows asked for.
         view = np.lib.stride_tricks.as_strided(
             self._data, (len(self._data) - self.page_size + 1, self.page_size), (1, 1), writeable=False
         )
-        np.take(view, np.where(mask, offsets, offsets[mask][0]), axis=0, out=out, mode="clip")
+        wanted = np.where(mask, offsets, offsets[mask][0])
+        for at in range(0, len(wanted), _GATHER_ROWS):
+            out[at : at + _GATHER_ROWS] = view[wanted[at : at + _GATHER_ROWS]]
 
     def read(self, pa: int, n: int) -> bytes:
         """See :meth:`PhysicalMemory.read`."""
-        if n <= 0:
-            return b""
-        first, last = pa // self.page_size, (pa + n - 1) // self.page_size
-        offsets, mask = self._locate(np.arange(first, last + 1, dtype=np.int64))
-        if not bool(mask.all()):
-            bad = first + int(np.argmin(mask))
-            raise AbsentMemory(max(bad * self.page_size, pa), n, physical=True)
-        steps = np.flatnonzero(np.diff(offsets) != self.page_size)
-        if not len(steps):
-            start = int(offsets[0]) + pa % self.page_size
-            return self._data[start : start + n].tobytes()
-        whole = b"".join(self._data[int(o) : int(o) + self.page_size].tobytes() for o in offsets)
-        return whole[pa % self.page_size : pa % self.page_size + n]
+        parts = []
+        while n > 0:
+            at, room = self._stretch(pa)
+            if not room:
+                raise AbsentMemory(pa, n, physical=True)
+            parts.append(self._data[at : at + min(n, room)].tobytes())
+            pa, n = pa + room, n - room
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _stretch(self, pa: int) -> tuple[int, int]:
+        """File offset of ``pa`` and the bytes that follow it in its run; (0, 0) where absent."""
+        page = pa // self.page_size
+        if not len(self._pfn) or not 0 <= page <= _LAST_PAGE:
+            return 0, 0
+        slot = int(self._pfn.searchsorted(page, "right")) - 1
+        inside = pa - int(self._pfn[slot]) * self.page_size
+        room = int(self._count[slot]) * self.page_size - inside
+        return (int(self._offset[slot]) + inside, room) if slot >= 0 and room > 0 else (0, 0)
 
     def runs(self) -> Runs:
         """See :meth:`PhysicalMemory.runs`."""
         keep = self._count > 0
         return Runs(self._pfn[keep], self._count[keep])
+
+    def close(self) -> None:
+        """Let go of the file: every page is absent from then on.
+
+        The mapping itself ends with the last array over it; Windows keeps the file open until then.
+        """
+        self._data = np.zeros(0, np.uint8)
+        self._pfn = self._count = self._offset = np.zeros(0, np.int64)
+        self._phase = None
+        self._rows = self._row_view()
 
     def nbytes_mapped(self) -> int:
         """Bytes of the underlying file."""

@@ -99,11 +99,10 @@ def find_row(kernel: KernelInfo, fixed: FixedVersion) -> FixRow | None:
 
 def xp_internal_name(kernel: KernelInfo) -> str | None:
     """Which of XP's four kernels this is; the installed file name says UP or MP never."""
-    if kernel.pdb is not None:
-        stem = kernel.pdb.name.lower().rsplit(".", 1)[0]
-        if stem in _XP_KERNELS:
-            return stem
-    stem = (kernel.image_name or "").lower().rsplit(".", 1)[0]
+    for name in (kernel.pdb.name if kernel.pdb else None, kernel.internal_name):
+        if _stem(name) in _XP_KERNELS:
+            return _stem(name)
+    stem = _stem(kernel.image_name)
     if stem in ("ntkrnlmp", "ntkrpamp"):
         return stem
     if kernel.pae is not None and kernel.multiprocessor is not None:
@@ -111,13 +110,18 @@ def xp_internal_name(kernel: KernelInfo) -> str | None:
     return stem if stem in _XP_KERNELS else None
 
 
+def _stem(name: str | None) -> str:
+    return (name or "").lower().rsplit(".", 1)[0]
+
+
 def _vista_file_name(kernel: KernelInfo) -> str | None:
     if kernel.arch != "x86":
         return "ntoskrnl"
     pae = kernel.pae
     if pae is None:
-        names = f"{kernel.pdb.name if kernel.pdb else ''} {kernel.image_name or ''}".lower()
-        pae = "pa" in names if "ntkr" in names else None
+        pdb = kernel.pdb.name if kernel.pdb else None
+        stems = {_stem(name) for name in (pdb, kernel.internal_name, kernel.image_name) if name}
+        pae = any(stem in ("ntkrnlpa", "ntkrpamp") for stem in stems) if stems else None
     return None if pae is None else ("ntkrnlpa" if pae else "ntoskrnl")
 
 

@@ -1,0 +1,342 @@
+"""Is a leak in memory? Evaluates a signature on an observation and returns the explanation with it.
+
+Answers are three-valued (yes, no, unknown) all the way up: a state that hangs on a page that is
+not in the image is unknown, never absent. No reader is imported here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from dumpscan.model import Drivers, Evidence, Pool, SignatureResult, TagUse
+from dumpscan.verdict import words
+from dumpscan.verdict.observe import UNKNOWN, Bounds, Observation
+from dumpscan.verdict.rules import Condition, Signature, Tree
+
+Truth = bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """The answer to one condition: the evidence, and the truth that the states are built from."""
+
+    condition: Condition
+    truth: Truth
+    evidence: Evidence
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One node of the explanation tree."""
+
+    label: str
+    truth: Truth
+    children: tuple[Node, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """State of a signature with its whole explanation. ``trees`` maps a state to its tree."""
+
+    state: str
+    findings: tuple[Finding, ...]
+    trees: Mapping[str, Node]
+
+
+def evaluate(
+    signature: Signature, pool: Pool, drivers: Drivers, where: Mapping[str, str] | None = None
+) -> SignatureResult:
+    """Return the state of ``signature``. ``where`` maps a tag, ``unloads``, ``ring``, ``paged`` or
+    ``nonpaged`` to the place in memory that its figures were read from."""
+    minimum = signature.value(signature.minimum_coverage) if signature.minimum_coverage else 0.5
+    observation = Observation(pool, drivers, minimum)
+    found = match(signature, observation, where or {})
+    return SignatureResult(
+        id=signature.id,
+        state=found.state,
+        evidence=_worth_telling(signature, found),
+        title=signature.title,
+        related=related(signature, pool),
+    )
+
+
+def match(signature: Signature, observation: Observation, where: Mapping[str, str]) -> Match:
+    """Evaluate every condition once, then the states from the strongest on."""
+    findings = {c.id: _ask(signature, c, observation, where) for c in signature.conditions}
+    truths = {name: finding.truth for name, finding in findings.items()}
+    trees = {state: explain(tree, truths) for state, tree in signature.states}
+    state = next((state for state, node in trees.items() if node.truth), None)
+    if state is None:
+        unsure = any(node.truth is None for node in trees.values())
+        state = "unknown" if unsure else "absent"
+    return Match(state, tuple(findings.values()), trees)
+
+
+def explain(tree: Tree, truths: Mapping[str, Truth]) -> Node:
+    """Evaluate a tree in three-valued logic and keep every intermediate answer."""
+    if tree.operator == "is":
+        return Node(tree.condition, truths[tree.condition])
+    children = tuple(explain(child, truths) for child in tree.children)
+    answers = [child.truth for child in children]
+    return Node(tree.operator, _OPERATORS[tree.operator](answers), children)
+
+
+def _all(answers: list[Truth]) -> Truth:
+    return False if False in answers else (None if None in answers else True)
+
+
+def _any(answers: list[Truth]) -> Truth:
+    return True if True in answers else (None if None in answers else False)
+
+
+def _first(answers: list[Truth]) -> Truth:
+    return next((answer for answer in answers if answer is not None), None)
+
+
+def _not(answers: list[Truth]) -> Truth:
+    return None if answers[0] is None else not answers[0]
+
+
+_OPERATORS: dict[str, Callable[[list[Truth]], Truth]] = {
+    "all": _all,
+    "any": _any,
+    "first": _first,
+    "not": _not,
+}
+
+
+def related(signature: Signature, pool: Pool) -> tuple[TagUse, ...]:
+    """Tags of the same component that are in use (``Pp??``), without the signature's own."""
+    return tuple(
+        use
+        for use in pool.tags
+        if use.tag not in signature.tags
+        and any(fnmatchcase(use.tag, glob) for glob in signature.related)
+        and (use.paged.outstanding or use.nonpaged.outstanding)
+    )
+
+
+def _worth_telling(signature: Signature, found: Match) -> tuple[Evidence, ...]:
+    """Every finding, but of two thresholds on one figure only those that the state hangs on."""
+    decided = {name for state, tree in signature.states if state == found.state for name in tree.conditions()}
+    asked: dict[tuple[str, tuple[str, ...]], list[Finding]] = {}
+    for finding in found.findings:
+        if finding.condition.role != "internal":
+            asked.setdefault((finding.condition.measure, finding.condition.tags), []).append(finding)
+    told = []
+    for (measure, _), group in asked.items():
+        chosen = [f for f in group if f.condition.id in decided] if measure == "outstanding" else []
+        told.extend(chosen or group)
+    return tuple(finding.evidence for finding in told)
+
+
+# -- one condition -----------------------------------------------------------------------------
+
+
+def _ask(signature: Signature, c: Condition, seen: Observation, where: Mapping[str, str]) -> Finding:
+    if c.measure == "walked":
+        truth, bounds, sentence = seen.walked(c.tags[0]), UNKNOWN, "counted by walking pages"
+    elif c.measure == "whole":
+        truth, bounds, sentence = _ask_whole(signature, c, seen)
+    else:
+        bounds, sentence = _measure(signature, c, seen)
+        truth = _compare(signature, c, bounds)
+    limit = c.at_least or c.at_most
+    evidence = Evidence(
+        id=c.id,
+        outcome=_outcome(c, truth),
+        value=_tidy(bounds.shown),
+        threshold=signature.value(limit) if limit else None,
+        text=sentence + _comparison(signature, c, truth),
+        where=_where(c, seen, where),
+    )
+    return Finding(c, truth, evidence)
+
+
+def _compare(signature: Signature, c: Condition, bounds: Bounds) -> Truth:
+    if c.at_least is not None:
+        return bounds.at_least(signature.value(c.at_least))
+    return bounds.at_most(signature.value(c.at_most or ""))
+
+
+def _outcome(c: Condition, truth: Truth) -> str:
+    if truth is None:
+        return "unknown"
+    if truth:
+        return "supports"
+    return "contradicts" if c.role == "required" else "neutral"
+
+
+def _tidy(value: float | None) -> float | int | None:
+    if value is None:
+        return None
+    return int(value) if float(value).is_integer() else round(value, 4)
+
+
+def _comparison(signature: Signature, c: Condition, truth: Truth) -> str:
+    limit = c.at_least or c.at_most
+    if limit is None or c.measure == "whole":
+        return ""
+    value = signature.value(limit)
+    shown = words.percent(value) if c.measure in ("share", "freed", "repeats", "fullness") else words.count(value)
+    side = "at least" if c.at_least else "at most"
+    if truth is None:
+        return f": whether that is {side} {shown} cannot be told"
+    if truth:
+        return f", {side} {shown}" + (f": {c.meaning}" if c.meaning else "")
+    return f", not {side} {shown}"
+
+
+def _where(c: Condition, seen: Observation, where: Mapping[str, str]) -> str:
+    if c.tags:
+        places = []
+        for tag in dict.fromkeys((*c.tags, *([c.per] if c.per and c.per != "unloads" else ()))):
+            place = where.get(tag) or seen.source(tag)
+            if place and place not in places:
+                places.append(place)
+        if c.per == "unloads" and where.get("unloads"):
+            places.append(where["unloads"])
+        return "; ".join(places)
+    key = {"unloads": "unloads", "repeats": "ring"}.get(c.measure, c.pool)
+    return where.get(key) or {"unloads": "driver unload records", "ring": "unloaded drivers"}.get(key, key)
+
+
+# -- the measures, each with its sentence ----------------------------------------------------------
+
+
+def _measure(signature: Signature, c: Condition, seen: Observation) -> tuple[Bounds, str]:
+    return _MEASURES[c.measure](signature, c, seen)
+
+
+def _unread(what: str) -> tuple[Bounds, str]:
+    return UNKNOWN, f"{what} could not be read"
+
+
+def _bound(bounds: Bounds) -> str:
+    return "" if bounds.low == bounds.high else "at least "
+
+
+def _outstanding(_: Signature, c: Condition, seen: Observation) -> tuple[Bounds, str]:
+    tag, bounds = c.tags[0], seen.outstanding(c.tags[0], c.pool)
+    if bounds.shown is None:
+        return _unread(f"the count of {words.tag(tag)}")
+    held = words.size(seen.bytes(tag, c.pool).shown or 0)
+    where = seen.main_pool(tag, c.pool)
+    number = words.count(bounds.shown)
+    return bounds, f"{words.tag(tag)}: {_bound(bounds)}{number} outstanding in {where} pool ({held})"
+
+
+def _bytes(_: Signature, c: Condition, seen: Observation) -> tuple[Bounds, str]:
+    tag, bounds = c.tags[0], seen.bytes(c.tags[0], c.pool)
+    if bounds.shown is None:
+        return _unread(f"the bytes of {words.tag(tag)}")
+    return bounds, f"{words.tag(tag)}: {_bound(bounds)}{words.count(bounds.shown)} bytes outstanding"
+
+
+def _block_bytes(_: Signature, c: Condition, seen: Observation) -> tuple[Bounds, str]:
+    tag, bounds = c.tags[0], seen.block_bytes(c.tags[0], c.pool)
+    if bounds.shown is None:
+        return _unread(f"the mean block of {words.tag(tag)}")
+    return bounds, f"{words.tag(tag)}: {words.count(bounds.shown)} bytes for each outstanding block"
+
+
+def _freed(_: Signature, c: Condition, seen: Observation) -> tuple[Bounds, str]:
+    tag, bounds = c.tags[0], seen.freed(c.tags[0], c.pool)
+    if bounds.shown is None:
+        why = "a walk of pages counts no frees" if seen.walked(tag) else "no complete lifetime counters"
+        return UNKNOWN, f"{words.tag(tag)}: how much of it was freed is not known ({why})"
+    use = seen.use(tag, c.pool)
+    of = f"{words.count(use.frees or 0)} of {words.count(use.allocs or 0)}" if use else ""
+    return bounds, f"{words.tag(tag)}: {of} allocations since boot were freed ({words.percent(bounds.shown)})"
+
+
+def _share(_: Signature, c: Condition, seen: Observation) -> tuple[Bounds, str]:
+    names = words.joined([words.tag(tag) for tag in c.tags])
+    bounds = seen.share(c.tags, c.pool)
+    pool = seen.main_pool(c.tags[0], c.pool)
+    if bounds.shown is None:
+        return _unread(f"the share of {names} in {pool} pool")
+    return bounds, f"{names} hold {_bound(bounds)}{words.percent(bounds.shown)} of {pool} pool in use"
+
+
+def _unloads(_: Signature, c: Condition, seen: Observation) -> tuple[Bounds, str]:
+    bounds = seen.unloads()
+    if bounds.shown is None:
+        return _unread("the count of driver unloads")
+    return bounds, f"{_bound(bounds)}{words.count(bounds.shown)} driver unloads since boot"
+
+
+def _repeats(signature: Signature, c: Condition, seen: Observation) -> tuple[Bounds, str]:
+    bounds = seen.repeats(signature.value(c.baseline) if c.baseline else 0)
+    if bounds.shown is None:
+        return _unread("the list of unloaded drivers")
+    top, entries = seen.most_unloaded(), seen.ring_entries()
+    if top is None:
+        return bounds, "no driver was unloaded"
+    return bounds, f"{top[0]} is {top[1]} of the last {entries} unloaded drivers"
+
+
+def _fullness(_: Signature, c: Condition, seen: Observation) -> tuple[Bounds, str]:
+    bounds = seen.fullness(c.pool)
+    if bounds.shown is None:
+        return _unread(f"the limit of {c.pool} pool")
+    return bounds, f"{c.pool} pool is {words.percent(bounds.shown)} full"
+
+
+_MEASURES: dict[str, Callable[[Signature, Condition, Observation], tuple[Bounds, str]]] = {
+    "outstanding": _outstanding,
+    "bytes": _bytes,
+    "block_bytes": _block_bytes,
+    "freed": _freed,
+    "share": _share,
+    "unloads": _unloads,
+    "repeats": _repeats,
+    "fullness": _fullness,
+}
+
+
+def _ask_whole(signature: Signature, c: Condition, seen: Observation) -> tuple[Truth, Bounds, str]:
+    tag, per = c.tags[0], c.per or ""
+    blocks, unit = seen.outstanding(tag, c.pool), _unit(per, tag, seen)
+    each = "driver unload" if per == "unloads" else f"block of {words.tag(per)}"
+    if blocks.shown is None or unit is None:
+        return None, UNKNOWN, f"{words.tag(tag)}: blocks for each {each} are not known"
+    if unit <= 0:
+        return False, UNKNOWN, f"{words.tag(tag)}: no {each} to divide by"
+    number = whole_number(
+        blocks.shown,
+        unit,
+        most=signature.value(c.at_most or ""),
+        baseline=signature.value(c.baseline) if c.baseline else 0,
+        tolerance=signature.value(c.tolerance) if c.tolerance else 0,
+    )
+    bounds = Bounds(blocks.shown / unit, blocks.shown / unit, blocks.shown / unit)
+    about = f"{words.tag(tag)}: {words.count(round(blocks.shown / unit, 2))} blocks for each {each}"
+    if number is None:
+        return False, bounds, f"{about}, no small whole number"
+    return True, bounds, f"{about}, in step: {number} each, and what living devices hold"
+
+
+def _unit(per: str, tag: str, seen: Observation) -> float | None:
+    """What to divide by. Counts of a walk lack the unseen blocks: they only go by each other."""
+    if per == "unloads":
+        return None if seen.walked(tag) else seen.drivers.unloads_total
+    if seen.source(tag) != seen.source(per):
+        return None
+    return seen.outstanding(per).shown
+
+
+def whole_number(
+    blocks: float, unit: float, *, most: float, baseline: float, tolerance: float
+) -> int | None:
+    """Return k in 1..``most`` with ``blocks`` = k x ``unit`` + (0..``baseline``) +- ``tolerance`` x ``unit``.
+
+    The smallest such k, or None. ``baseline`` is what the machine holds without any leak.
+    """
+    for number in range(1, int(most) + 1):
+        rest = blocks - number * unit
+        if -tolerance * unit <= rest <= baseline + tolerance * unit:
+            return number
+    return None

@@ -74,27 +74,51 @@ class Layout:
 
 
 _TRACKER32: Names = (
-    ("key", 0), ("np_allocs", 4), ("np_frees", 8), ("np_bytes", 12),
-    ("paged_allocs", 16), ("paged_frees", 20), ("paged_bytes", 24),
+    ("key", 0),
+    ("np_allocs", 4),
+    ("np_frees", 8),
+    ("np_bytes", 12),
+    ("paged_allocs", 16),
+    ("paged_frees", 20),
+    ("paged_bytes", 24),
 )
 _TRACKER64: Names = (
-    ("key", 0), ("np_allocs", 4), ("np_frees", 8), ("np_bytes", 0x10),
-    ("paged_allocs", 0x18), ("paged_frees", 0x1C), ("paged_bytes", 0x20),
+    ("key", 0),
+    ("np_allocs", 4),
+    ("np_frees", 8),
+    ("np_bytes", 0x10),
+    ("paged_allocs", 0x18),
+    ("paged_frees", 0x1C),
+    ("paged_bytes", 0x20),
 )
 _LDR32: Names = (
-    ("dll_base", 0x18), ("entry_point", 0x1C), ("size_of_image", 0x20), ("full_name", 0x24),
-    ("base_name", 0x2C), ("flags", 0x34), ("check_sum", 0x40),
+    ("dll_base", 0x18),
+    ("entry_point", 0x1C),
+    ("size_of_image", 0x20),
+    ("full_name", 0x24),
+    ("base_name", 0x2C),
+    ("flags", 0x34),
+    ("check_sum", 0x40),
 )
 _LDR64: Names = (
-    ("dll_base", 0x30), ("entry_point", 0x38), ("size_of_image", 0x40), ("full_name", 0x48),
-    ("base_name", 0x58), ("flags", 0x68), ("check_sum", 0x78),
+    ("dll_base", 0x30),
+    ("entry_point", 0x38),
+    ("size_of_image", 0x40),
+    ("full_name", 0x48),
+    ("base_name", 0x58),
+    ("flags", 0x68),
+    ("check_sum", 0x78),
 )
 _UNLOADED32: Names = (("name", 0), ("start", 8), ("end", 0xC), ("time", 0x10))
 _UNLOADED64: Names = (("name", 0), ("start", 0x10), ("end", 0x18), ("time", 0x20))
 
 _DESC_XP: Names = (
-    ("pool_type", 0), ("pool_index", 4), ("running_allocs", 8), ("running_deallocs", 0xC),
-    ("total_pages", 0x10), ("total_big_pages", 0x14),
+    ("pool_type", 0),
+    ("pool_index", 4),
+    ("running_allocs", 8),
+    ("running_deallocs", 0xC),
+    ("total_pages", 0x10),
+    ("total_big_pages", 0x14),
 )
 
 # XP SP3 ntkrnlpa [PDB]; then volatility v2's pair, right for a kernel without PoolTrackTableMask.

@@ -199,7 +199,9 @@ class PagedMemory:
         valid = (entries & np.uint64(VALID)) != 0
         large = valid & ((entries & np.uint64(LARGE)) != 0) & (not last and level.large)
         transition = ~valid & ((entries & np.uint64(TRANSITION | PROTOTYPE)) == TRANSITION)
-        frame = np.where(transition, entries & np.uint64(mode.transition_mask), entries & np.uint64(mode.frame_mask))
+        frame = np.where(
+            transition, entries & np.uint64(mode.transition_mask), entries & np.uint64(mode.frame_mask)
+        )
         if level.large:
             frame = np.where(large, self._large_frame(entries, level), frame)
         state = np.full(len(entries), PageState.PAGEFILE, np.uint8)
@@ -243,7 +245,13 @@ class PagedMemory:
         return _merge(parts, looped)
 
     def _table_slice(
-        self, tables: U64, bases: U64, level: Level, depth: int, start: int, end: int,
+        self,
+        tables: U64,
+        bases: U64,
+        level: Level,
+        depth: int,
+        start: int,
+        end: int,
         parts: list[tuple[U64, I64, U8]],
     ) -> tuple[U64, U64]:
         """Addresses and entries of these tables that lie in the range; absent tables go to parts."""
@@ -262,7 +270,9 @@ class PagedMemory:
             lost = Level(level.shift + level.entries.bit_length() - 1, level.entries, False)
             parts.append(_absent(bases[some][~present], lost, start, end))
             entries = rows[present].view(self._entry).reshape(-1)
-            vas = (bases[some][present][:, None] + np.arange(level.entries, dtype=np.uint64) * span).reshape(-1)
+            vas = (bases[some][present][:, None] + np.arange(level.entries, dtype=np.uint64) * span).reshape(
+                -1
+            )
             # Compare the last byte of each span: the end of the address space overflows 64 bits.
             inside = (vas + (span - np.uint64(1)) >= np.uint64(start)) & (vas <= np.uint64(end - 1))
             inside &= entries != 0
@@ -295,7 +305,9 @@ class PagedMemory:
             vas, frame, state = vas[inside], frame[inside], state[inside]
             pfn = (frame >> np.uint64(12)).astype(np.int64)
             return (
-                np.concatenate([vas, lost[0]]), np.concatenate([pfn, lost[1]]), np.concatenate([state, lost[2]])
+                np.concatenate([vas, lost[0]]),
+                np.concatenate([pfn, lost[1]]),
+                np.concatenate([state, lost[2]]),
             )
         pfn = np.where(_resident(state), (frame >> np.uint64(12)).astype(np.int64), np.int64(-1))
         return vas, pfn, state

@@ -1,0 +1,137 @@
+"""One image under examination: opened once, asked many questions, each answered when first asked.
+
+This is the library's face: ``dumpscan.open(path)`` returns a :class:`Case`. It ties the rooms
+together (image -> kernel -> pool -> verdict) and holds no logic of its own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dumpscan import __version__
+from dumpscan.image.opened import OpenedImage
+from dumpscan.image.recognise import open_image
+from dumpscan.kernel.find import Progress
+from dumpscan.kernel.kernel import Kernel
+from dumpscan.kernel.locate import locate_kernel
+from dumpscan.model import Drivers, ImageInfo, Pool, Pools, Tool, Verdict
+
+if TYPE_CHECKING:
+    from dumpscan.pool.census import Census
+    from dumpscan.verdict.judge import Settings
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a case is examined. ``census``: auto, tables or pages; ``symbol_dirs``: volatility3 ISFs."""
+
+    census: str = "auto"
+    symbol_dirs: tuple[Path, ...] = ()
+    settings: Settings | None = None
+    progress: Progress | None = field(default=None, compare=False)
+
+
+class Case:
+    """An opened memory image. Cheap to make: work is done when a question needs it."""
+
+    def __init__(self, opened: OpenedImage, options: Options | None = None) -> None:
+        self.opened = opened
+        self.options = options or Options()
+        self._censuses: dict[str, Census] = {}
+
+    @property
+    def info(self) -> ImageInfo:
+        """What the file is."""
+        return self.opened.info
+
+    @cached_property
+    def kernel(self) -> Kernel:
+        """The located kernel.
+
+        :raises KernelNotFound: no Windows kernel passes the checks.
+        :raises NotAnImage: the file carries no memory (a triage dump).
+        """
+        return locate_kernel(
+            self.opened, symbol_dirs=self.options.symbol_dirs, progress=self.options.progress
+        )
+
+    @cached_property
+    def drivers(self) -> Drivers:
+        """Loaded drivers, and those that were unloaded."""
+        from dumpscan.kernel.modules import drivers
+
+        return drivers(self.kernel)
+
+    def census(self, mode: str | None = None) -> Pool:
+        """Pool figures by tag, limits and coverage. ``mode``: auto, tables or pages.
+
+        :raises KernelNotFound: no Windows kernel passes the checks.
+        """
+        return self.take_census(mode).pool
+
+    def take_census(self, mode: str | None = None) -> Census:
+        """As :meth:`census`, with where each figure was read."""
+        from dumpscan.pool.census import take_census
+
+        mode = mode or self.options.census
+        if mode not in self._censuses:
+            self._censuses[mode] = take_census(self.kernel, mode, self.options.progress)
+        return self._censuses[mode]
+
+    def pools(self, source: str = "auto") -> Pools:
+        """Pool figures as their own document. ``source``: auto, tracker or pages."""
+        mode = {"tracker": "tables"}.get(source, source)
+        pool = self.census(mode)
+        tags = pool.tags
+        if source == "pages":
+            from dumpscan.pool.census import tags_from_pages
+
+            tags = tags_from_pages(self.kernel)
+        used = source if source != "auto" else (tags[0].source if tags else "none")
+        return Pools(self.info, self.kernel.info, used, tags, pool.coverage, pool.page_states, pool.notes)
+
+    def verdict(self) -> Verdict:
+        """The whole answer: kernel, fix state, pools, evidence, verdict.
+
+        A triage dump gets an inconclusive verdict from what its header says.
+
+        :raises KernelNotFound: no Windows kernel passes the checks.
+        """
+        from dumpscan.verdict.judge import judge
+
+        if self.opened.memory is None:
+            return self._triage_verdict()
+        census = self.take_census()
+        result = judge(
+            self.info,
+            self.kernel.info,
+            self.kernel.machine,
+            census.pool,
+            self.drivers,
+            settings=self.options.settings,
+            where=census.where,
+        )
+        return _signed(result)
+
+    def _triage_verdict(self) -> Verdict:
+        from dumpscan.kernel.smalldump import describe
+        from dumpscan.verdict.judge import judge
+
+        kernel, machine, found = describe(self.opened)
+        return _signed(judge(self.info, kernel, machine, Pool(), found, settings=self.options.settings))
+
+
+def _signed(verdict: Verdict) -> Verdict:
+    return replace(verdict, tool=Tool(version=__version__))
+
+
+def open_case(path: str | PathLike[str], options: Options | None = None) -> Case:
+    """Open an image file as a case.
+
+    :raises dumpscan.errors.ImageError: the file is missing, no image, unsupported or damaged.
+    """
+    return Case(open_image(path), options)

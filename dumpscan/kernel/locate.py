@@ -1,0 +1,180 @@
+"""From an opened image to the verified kernel: find it, name it, say where its variables are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from dumpscan.errors import AbsentMemory, NotAnImage
+from dumpscan.image.opened import Hints, OpenedImage
+from dumpscan.image.physical import PhysicalMemory
+from dumpscan.kernel import build, find, machine, modules, symbols
+from dumpscan.kernel.find import Located, Progress
+from dumpscan.kernel.kernel import Kernel
+from dumpscan.kernel.layouts import Layout, layout_for
+from dumpscan.kernel.peimage import PeHeaders, read_headers, read_pdb, read_version
+from dumpscan.memory import dtb
+from dumpscan.memory.c_pte import PAE
+from dumpscan.memory.virtual import PagedMemory, VirtualMemory
+from dumpscan.model import KernelInfo, Pdb
+
+_LAB_BYTES = 128
+_KNOWN_BUILDS = range(1381, 65536)
+
+
+def locate_kernel(
+    opened: OpenedImage, *, symbol_dirs: Sequence[Path] = (), progress: Progress | None = None
+) -> Kernel:
+    """The kernel of an opened image.
+
+    :raises KernelNotFound: no address space and debugger block pass the checks.
+    :raises NotAnImage: the file carries no memory (a triage dump).
+    """
+    if opened.memory is None:
+        raise NotAnImage(f"{opened.path}: carries no physical memory to look for a kernel in")
+    return identify(
+        opened.memory, find.locate(opened.memory, opened.hints, progress), opened.hints, symbol_dirs
+    )
+
+
+def identify(
+    physical: PhysicalMemory, located: Located, hints: Hints, symbol_dirs: Sequence[Path] = ()
+) -> Kernel:
+    """Everything that follows from a located kernel."""
+    memory, block = located.memory, located.kdbg
+    headers = read_headers(memory, block.kern_base)
+    pdb = read_pdb(memory, block.kern_base, headers) if headers else None
+    shared = machine.read_shared_data(memory)
+    table = symbols.load(pdb, block.kern_base, block.addresses, symbol_dirs)
+    info, layout = _name(located, headers, pdb, hints, shared)
+    count = hints.processors or machine.processor_count(memory, block.addresses.get("KiProcessorBlock"))
+    memory, info = _system_space(physical, memory, info, layout, block.addresses)
+    return Kernel(
+        memory=memory,
+        info=info,
+        machine=machine.read_machine(memory, hints, shared, block.addresses.get("KiBugcheckData"), count),
+        base=block.kern_base,
+        size=headers.size_of_image if headers else 0,
+        processors=count or 1,
+        variables=block.addresses,
+        layout=layout,
+        sections=headers.sections if headers else (),
+        source="symbols" if table.symbols else "KDBG",
+        symbols=table.symbols,
+        notes=(*located.notes, *table.notes, *_layout_notes(info, layout)),
+    )
+
+
+def _layout_notes(info: KernelInfo, layout: Layout | None) -> tuple[str, ...]:
+    if layout:
+        return ()
+    return (f"no structure layouts for build {info.build} {info.arch}: the pool of this kernel is not read",)
+
+
+def _name(
+    located: Located,
+    headers: PeHeaders | None,
+    pdb: Pdb | None,
+    hints: Hints,
+    shared: machine.SharedData | None,
+) -> tuple[KernelInfo, Layout | None]:
+    """Identity of the kernel and the layouts that its build calls for."""
+    memory, block = located.memory, located.kdbg
+    arch, pae = memory.paging.arch, memory.paging is PAE
+    lab_text = _ascii(memory, block.addresses.get("NtBuildLab"))
+    resource = read_version(memory, block.kern_base, headers) if headers else None
+    lab = build.parse_lab(lab_text or "") or build.lab_of_version_text(
+        resource.text if resource else None, hints.build
+    )
+    version, version_from = build.version_of(resource, lab, pdb, headers)
+    number = _build_number(lab, hints, version)
+    pack = build.service_pack_of(_csd(memory, block.addresses), number, version, lab)
+    layout = layout_for(number or 0, arch, pae, pack)
+    branch = lab.branch if lab and lab.branch != "unknown" else build.branch_by_revision(number, version)
+    internal = resource.internal_name if resource else None
+    product_type = shared.product_type if shared and shared.product_type else hints.product_type
+    info = KernelInfo(
+        found_by=located.how,
+        product=build.product_of(number, arch, product_type),
+        version=version,
+        service_pack=pack,
+        arch=arch,
+        pae=pae,
+        image_name=_file_name(memory, block.addresses, layout) or internal or _exe_of(pdb),
+        internal_name=internal or _exe_of(pdb),
+        build_lab=lab_text,
+        branch=branch,
+        pdb=pdb,
+        timestamp=headers.timestamp if headers else None,
+        checksum=headers.checksum if headers else None,
+        base=hex(block.kern_base),
+        dtb=hex(memory.dtb),
+        build=number,
+        build_date=lab.date if lab else None,
+        multiprocessor=build.is_multiprocessor(pdb.name if pdb else None, internal),
+        checked=hints.checked,
+        version_from=version_from,
+        kdbg=hex(block.va),
+    )
+    return info, layout
+
+
+def _build_number(lab: build.BuildLab | None, hints: Hints, version: str | None) -> int | None:
+    candidates = (lab.build if lab else None, int(version.split(".")[2]) if version else None, hints.build)
+    return next((number for number in candidates if number in _KNOWN_BUILDS), None)
+
+
+def _exe_of(pdb: Pdb | None) -> str | None:
+    return pdb.name.rsplit(".", 1)[0] + ".exe" if pdb and pdb.name else None
+
+
+def _ascii(memory: VirtualMemory, va: int | None) -> str | None:
+    """The zero-terminated ASCII text at ``va``; None when absent or not text."""
+    if not va:
+        return None
+    data, known = memory.read_masked(va, _LAB_BYTES)
+    end = np.flatnonzero((data == 0) & known)
+    length = int(end[0]) if len(end) else 0
+    text = data[:length].tobytes()
+    return text.decode("ascii") if text and bool(known[:length].all()) and text.isascii() else None
+
+
+def _csd(memory: VirtualMemory, addresses: dict[str, int]) -> int | None:
+    try:
+        return memory.u32(addresses["CmNtCSDVersion"])
+    except (AbsentMemory, KeyError):
+        return None
+
+
+def _file_name(memory: VirtualMemory, addresses: dict[str, int], layout: Layout | None) -> str | None:
+    """Name of the file the kernel was loaded from: the first module's full path ends in it."""
+    head = addresses.get("PsLoadedModuleList")
+    if not head or layout is None:
+        return None
+    path = modules.first_module_path(memory, head, layout)
+    return path.replace("/", "\\").rsplit("\\", 1)[-1] if path else None
+
+
+def _system_space(
+    physical: PhysicalMemory,
+    memory: PagedMemory,
+    info: KernelInfo,
+    layout: Layout | None,
+    addresses: dict[str, int],
+) -> tuple[PagedMemory, KernelInfo]:
+    """Swap a scanned address space for the System process's own, which never goes away."""
+    if info.found_by != "KDBG scan" or layout is None:
+        return memory, info
+    try:
+        process = memory.pointer(addresses["PsActiveProcessHead"]) - layout.process_links
+        base = memory.pointer(process + layout.process_dtb)
+    except (AbsentMemory, KeyError):
+        return memory, info
+    if not dtb.verify(physical, memory.paging, base):
+        return memory, info
+    from dataclasses import replace
+
+    system = PagedMemory(physical, memory.paging, base)
+    return system, replace(info, dtb=hex(system.dtb))

@@ -1,0 +1,95 @@
+"""State of the machine when it was imaged: bug check, times, processors.
+
+A crash header says it all; for snapshots the same figures are in the shared user page and in
+KiBugcheckData. Witness: facts/kernel-location.md section 5, kdbg.json.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+from dumpscan.errors import AbsentMemory
+from dumpscan.image.c_bugcheck import bugcheck_name
+from dumpscan.image.opened import Hints
+from dumpscan.kernel import c_shared
+from dumpscan.kernel.times import filetime_text
+from dumpscan.memory.virtual import VirtualMemory
+from dumpscan.model import BugCheck, Machine
+
+MOST_PROCESSORS = {4: 32, 8: 64}
+"""KiProcessorBlock holds one pointer for each processor an NT 5 or 6.0 kernel can have."""
+
+
+@dataclass(frozen=True)
+class SharedData:
+    """What the shared user page says; times in 100 ns units."""
+
+    interrupt_time: int
+    system_time: int
+    product_type: int | None
+    major: int
+    minor: int
+
+
+def read_shared_data(memory: VirtualMemory) -> SharedData | None:
+    """The shared user page, or None when it is absent or implausible."""
+    try:
+        page = memory.read(memory.paging.shared_user_data, c_shared.SIZE)
+    except AbsentMemory:
+        return None
+    interrupt, system = (
+        struct.unpack_from("<Q", page, at)[0] for at in (c_shared.INTERRUPT_TIME, c_shared.SYSTEM_TIME)
+    )
+    kind, valid, major, minor = struct.unpack_from("<IB3xII", page, c_shared.PRODUCT_TYPE)
+    if not 3 <= major <= 10:
+        return None
+    return SharedData(interrupt, system, kind if valid or kind in (1, 2, 3) else None, major, minor)
+
+
+def processor_count(memory: VirtualMemory, block: int | None) -> int | None:
+    """Processors by the non-null head of KiProcessorBlock; None when it is absent."""
+    if not block:
+        return None
+    width = memory.pointer_size
+    try:
+        table = memory.read(block, width * MOST_PROCESSORS[width])
+    except AbsentMemory:
+        return None
+    pointers = struct.unpack(f"<{MOST_PROCESSORS[width]}{'I' if width == 4 else 'Q'}", table)
+    count = next(
+        (i for i, pointer in enumerate(pointers) if pointer < memory.paging.kernel_start), len(pointers)
+    )
+    return count or None
+
+
+def read_machine(
+    memory: VirtualMemory,
+    hints: Hints,
+    shared: SharedData | None,
+    bugcheck_data: int | None,
+    processors: int | None,
+) -> Machine:
+    """The header's word where it has one, memory's elsewhere."""
+    system = hints.system_time or (shared.system_time if shared else 0)
+    uptime = hints.uptime or (shared.interrupt_time if shared else 0)
+    return Machine(
+        bugcheck=hints.bugcheck or _bugcheck_in_memory(memory, bugcheck_data),
+        system_time=filetime_text(system),
+        uptime_seconds=uptime / 1e7 if uptime else None,
+        processors=hints.processors or processors,
+    )
+
+
+def _bugcheck_in_memory(memory: VirtualMemory, address: int | None) -> BugCheck | None:
+    """KiBugcheckData: code and four parameters, pointer-sized, zero while the machine runs."""
+    if not address:
+        return None
+    width = memory.pointer_size
+    try:
+        words = struct.unpack("<5I" if width == 4 else "<5Q", memory.read(address, 5 * width))
+    except AbsentMemory:
+        return None
+    if not 0 < words[0] < 1 << 32:
+        return None
+    return BugCheck(words[0], bugcheck_name(words[0]), tuple(hex(word) for word in words[1:]))

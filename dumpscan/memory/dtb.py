@@ -1,0 +1,102 @@
+"""Directory table bases: verify a claimed one by the self-map, find one where no header tells.
+
+Witness: facts/kernel-location.md section 4 ([2S]). Under PAE, CR3 names a 32-byte table anywhere
+below 4 GB; what a scan finds page by page is the fourth page directory (it maps all four), which
+is enough to translate kernel addresses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from dumpscan.errors import AbsentMemory
+from dumpscan.image.physical import U8, PhysicalMemory
+from dumpscan.memory.c_pte import PAE, VALID, X64, X86, Paging
+from dumpscan.memory.virtual import PagedMemory
+
+CHUNK = 2048
+"""Pages per scan step: 8 MB of scratch, which stays in the processor's caches' reach."""
+
+_X86_SELF = 0xC00
+_X64_SELF = 0xF68
+_PDPT_RESERVED = 0x1E6
+"""Bits 1, 2 and 5 to 8 of a PAE page directory pointer are reserved and clear."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A possible address space. ``roots`` are PAE directory entries when the PDPT is not known."""
+
+    paging: Paging
+    dtb: int
+    roots: tuple[int, ...] = ()
+
+    def open(self, physical: PhysicalMemory) -> PagedMemory:
+        """Virtual memory of this candidate."""
+        return PagedMemory(physical, self.paging, self.dtb, self.roots)
+
+
+def verify(physical: PhysicalMemory, paging: Paging, dtb: int) -> bool:
+    """Does the table at ``dtb`` map itself where Windows does? False also when it is absent."""
+    try:
+        if paging is X86:
+            return _maps_itself(physical, dtb & ~0xFFF, _X86_SELF, 4, paging)
+        if paging is X64:
+            return _maps_itself(physical, dtb & ~0xFFF, _X64_SELF, 8, paging)
+        return _verify_pdpt(physical, dtb & ~0x1F)
+    except AbsentMemory:
+        return False
+
+
+def _maps_itself(physical: PhysicalMemory, dtb: int, at: int, size: int, paging: Paging) -> bool:
+    entry = int.from_bytes(physical.read(dtb + at, size), "little")
+    return bool(entry & VALID) and entry & paging.frame_mask == dtb
+
+
+def _verify_pdpt(physical: PhysicalMemory, pdpt: int) -> bool:
+    entries = np.frombuffer(physical.read(pdpt, 32), "<u8")
+    if not all(int(e) & VALID and not int(e) & _PDPT_RESERVED for e in entries):
+        return False
+    frames = [int(e) & PAE.frame_mask for e in entries]
+    mapped = np.frombuffer(physical.read(frames[3], 32), "<u8")
+    return [int(e) & PAE.frame_mask for e in mapped] == frames and all(int(e) & VALID for e in mapped)
+
+
+def find_in(rows: U8, pfns: np.ndarray[tuple[int], np.dtype[np.int64]]) -> Iterator[Candidate]:
+    """Candidates among gathered pages: ``rows`` (n, 4096) uint8, ``pfns`` their page frames."""
+    own = (pfns << 12).astype(np.uint64)
+    wide = rows.view("<u8")
+    entry = wide[:, _X64_SELF // 8]
+    for i in np.flatnonzero(_points_to(entry, own, X64)):
+        yield Candidate(X64, int(own[i]))
+    entry = wide[:, 3]
+    hits = _points_to(entry, own, PAE)
+    for i in np.flatnonzero(hits & np.all(wide[:, :3] & np.uint64(VALID) != 0, axis=1)):
+        yield Candidate(PAE, 0, tuple(int(e) for e in wide[i, :4]))
+    entry = rows.view("<u4")[:, _X86_SELF // 4].astype(np.uint64)
+    for i in np.flatnonzero(_points_to(entry, own, X86)):
+        yield Candidate(X86, int(own[i]))
+
+
+def _points_to(
+    entry: np.ndarray[tuple[int], np.dtype[np.uint64]],
+    own: np.ndarray[tuple[int], np.dtype[np.uint64]],
+    paging: Paging,
+) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    hit: np.ndarray[tuple[int], np.dtype[np.bool_]] = ((entry & np.uint64(VALID)) != 0) & (
+        entry & np.uint64(paging.frame_mask) == own
+    )
+    return hit
+
+
+def chunks(
+    physical: PhysicalMemory, size: int = CHUNK
+) -> Iterator[np.ndarray[tuple[int], np.dtype[np.int64]]]:
+    """Page frame numbers of all present pages, ascending, at most ``size`` at a time."""
+    runs = physical.runs()
+    for base, count in zip(runs.base_page.tolist(), runs.page_count.tolist(), strict=True):
+        for at in range(base, base + count, size):
+            yield np.arange(at, min(at + size, base + count), dtype=np.int64)

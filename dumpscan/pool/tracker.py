@@ -1,0 +1,161 @@
+"""Counters by tag since boot: PoolTrackTable of every processor, expansion table, overflow slot.
+
+Reads layouts of :mod:`dumpscan.kernel.layouts` on 5.1 to 6.0. All slots are read, no hash is
+trusted. The trap of the area: on multiprocessor kernels from 5.2 on one processor's row is
+meaningless alone (frees may exceed allocations, bytes may be "negative"); rows are summed over all
+processors modulo the counter's width, and a table that is missing makes the sums unknown, not
+smaller (facts/pool-algorithms.md section 3).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dumpscan.kernel.kernel import Kernel
+from dumpscan.kernel.layouts import Layout
+from dumpscan.model import PoolUse, TagUse
+from dumpscan.pool.tables import PoolTables
+from dumpscan.pool.tags import OVERFLOW, PROTECTED, decode_tag
+
+Rows = NDArray[Any]
+"""Structured array with the fields ``key np_allocs np_frees np_bytes paged_allocs paged_frees paged_bytes``."""
+
+COUNTERS = ("np_allocs", "np_frees", "np_bytes", "paged_allocs", "paged_frees", "paged_bytes")
+
+
+@dataclass(frozen=True)
+class Tracker:
+    """Summed counters. ``rows`` has one row per tag, sorted by key; ``overflow`` has one or no row.
+
+    ``coverage`` is the share (0..1) of the pages of all processors' tables that the image holds;
+    ``unknown_tags`` counts tags that were seen but whose row misses a part. Rows are exact.
+    """
+
+    rows: Rows
+    overflow: Rows
+    coverage: float
+    unknown_tags: int
+    notes: tuple[str, ...] = ()
+
+    @property
+    def complete(self) -> bool:
+        """Is every tag of every table known?"""
+        return self.coverage == 1.0 and not self.unknown_tags
+
+    def tags(self) -> tuple[TagUse, ...]:
+        """One record per tag, in the order of the tags' names."""
+        return tuple(sorted((_use(row) for row in self.rows.tolist()), key=lambda use: use.tag))
+
+    def overflow_use(self) -> TagUse | None:
+        """The overflow slot 'Ovfl', or None while it was never used."""
+        return _use(self.overflow[0].tolist()) if len(self.overflow) else None
+
+
+@lru_cache(maxsize=None)
+def entry_dtype(layout: Layout) -> np.dtype[np.void]:
+    """numpy type of one tracker entry: counters are u32, bytes are pointer-sized."""
+    width = {name: f"<u{layout.pointer_size}" for name in ("np_bytes", "paged_bytes")}
+    names = [name for name, _ in layout.tracker_fields]
+    return np.dtype(
+        {
+            "names": names,
+            "formats": [width.get(name, "<u4") for name in names],
+            "offsets": [offset for _, offset in layout.tracker_fields],
+            "itemsize": layout.tracker_size,
+        }
+    )
+
+
+def read_tracker(kernel: Kernel, tables: PoolTables) -> Tracker | None:
+    """The summed counters, or None where the kernel has no (verified) tracker table."""
+    if kernel.layout is None or tables.tracker is None:
+        return None
+    dtype = entry_dtype(kernel.layout)
+    parts = [_read(kernel, dtype, address, tables.tracker_size) for address in tables.processors]
+    known = np.logical_and.reduce([mask for _, mask in parts])
+    shares = [float(mask.mean()) for _, mask in parts]
+    stacked = np.stack([rows for rows, _ in parts])
+    notes = _check_slots(stacked, known)
+    sums, unknown = _sum_slots(stacked, known)
+    main, overflow = sums[:-1], sums[-1:]
+    extra, extra_lost = _expansion(kernel, dtype, tables)
+    rows = sum_by_tag(np.concatenate([main[main["key"] != 0], extra]))
+    overflow = overflow[_used(overflow)]
+    overflow["key"] = int.from_bytes(OVERFLOW.encode(), "little")
+    if extra_lost:
+        notes.append(f"{extra_lost} entries of the tracker expansion table are not in the image")
+    return Tracker(rows, overflow, float(np.mean(shares)), unknown + extra_lost, tuple(notes))
+
+
+def _read(kernel: Kernel, dtype: np.dtype[np.void], address: int | None, count: int) -> tuple[Rows, Any]:
+    """``count`` entries and which of them are wholly known; unknown entries are zero."""
+    if address is None:
+        return np.zeros(count, dtype), np.zeros(count, np.bool_)
+    data, known = kernel.memory.read_masked(address, count * dtype.itemsize)
+    whole = known.reshape(count, dtype.itemsize).all(axis=1)
+    rows = data.view(dtype).copy()
+    rows[~whole] = np.zeros(1, dtype)
+    return rows, whole
+
+
+def _check_slots(stacked: Rows, known: Any) -> list[str]:
+    """A tag sits in the same slot of every table; the last slot is the overflow bucket."""
+    keys = stacked["key"][:, :-1]
+    clash = ((keys != 0) & (keys != keys.max(axis=0))).any(axis=0) & known[:-1]
+    count = int(clash.sum())
+    return [f"{count} slots hold different tags in different processors' tables"] if count else []
+
+
+def _sum_slots(stacked: Rows, known: Any) -> tuple[Rows, int]:
+    """Sum over tables where a slot is known in all of them; count tags of slots that are not."""
+    sums = np.zeros(stacked.shape[1], stacked.dtype)
+    keys = stacked["key"]
+    sums["key"] = keys.max(axis=0)
+    lost = int(((sums["key"] != 0) & ~known).sum())
+    for table in range(len(stacked)):
+        # Rows of another tag in this slot belong to damaged tables: reported, not added.
+        mine = known & ((keys[table] == sums["key"]) | (keys[table] == 0))
+        mine[-1] = known[-1]
+        for name in COUNTERS:
+            sums[name][mine] += stacked[name][table][mine]
+    sums["key"][~known] = 0
+    return sums, lost
+
+
+def _expansion(kernel: Kernel, dtype: np.dtype[np.void], tables: PoolTables) -> tuple[Rows, int]:
+    if tables.expansion is None:
+        return np.zeros(0, dtype), 0
+    rows, known = _read(kernel, dtype, tables.expansion, tables.expansion_size)
+    return rows[known & (rows["key"] != 0)], int((~known).sum())
+
+
+def sum_by_tag(rows: Rows) -> Rows:
+    """One row per key (protected bit stripped), counters summed modulo their width, sorted by key."""
+    keys, inverse = np.unique(rows["key"] & np.uint32(PROTECTED - 1), return_inverse=True)
+    sums = np.zeros(len(keys), rows.dtype)
+    sums["key"] = keys
+    for name in COUNTERS:
+        np.add.at(sums[name], inverse, rows[name])
+    return sums
+
+
+def _used(rows: Rows) -> Any:
+    used = rows["key"] != 0
+    for name in COUNTERS:
+        used = used | (rows[name] != 0)
+    return used
+
+
+def _use(row: tuple[int, ...]) -> TagUse:
+    key, np_allocs, np_frees, np_bytes, paged_allocs, paged_frees, paged_bytes = row
+    return TagUse(
+        decode_tag(key),
+        PoolUse(paged_allocs, paged_frees, (paged_allocs - paged_frees) % (1 << 32), paged_bytes),
+        PoolUse(np_allocs, np_frees, (np_allocs - np_frees) % (1 << 32), np_bytes),
+        "tracker",
+    )

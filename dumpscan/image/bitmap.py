@@ -35,10 +35,10 @@ class BitmapForm(NamedTuple):
 
 
 class PageRuns(NamedTuple):
-    """Runs (``pfn``, ``count``) of the set bits, those of the first ``limit`` pages; ``total`` counts all."""
+    """Runs (``pfn``, ``pages``) of the set bits, those of the first ``limit`` pages; ``total`` counts all."""
 
     pfn: I64
-    count: I64
+    pages: I64
     total: int
 
 
@@ -132,9 +132,8 @@ def _chunk_runs(data: U8, bits: int) -> tuple[I64, I64]:
     carried[1:] = words[:-1] >> np.uint64(63)
     edges = words ^ ((words << np.uint64(1)) | carried)
     touched = np.flatnonzero(edges)
-    unpacked = np.unpackbits(edges[touched].view(np.uint8).reshape(-1, 8), axis=1, bitorder="little")
-    row, bit = np.nonzero(unpacked)
-    at = touched[row] * 64 + bit
+    set_bits = np.flatnonzero(np.unpackbits(edges[touched].view(np.uint8), bitorder="little"))
+    at = touched[set_bits >> 6] * 64 + (set_bits & 63)
     return at[0::2], at[1::2] - at[0::2]
 
 

@@ -144,7 +144,7 @@ def _bitmap_runs(header: CrashHeader, kind: int, notes: list[str]) -> tuple[I64,
     runs = bitmap_runs(source.data[form.bits_at :], form.bits, room)
     if runs.total != form.declared:
         notes.append(f"the bitmap holds {runs.total} pages, its header says {form.declared}")
-    return runs.pfn, runs.count, form.first_page, runs.total
+    return runs.pfn, runs.pages, form.first_page, runs.total
 
 
 def _opened(

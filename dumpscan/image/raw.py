@@ -26,9 +26,7 @@ def open_raw(source: Source) -> OpenedImage:
     check_plausible(source)
     pages = source.size // PAGE
     tail = source.size % PAGE
-    notes = ("raw image: file offsets are taken as physical addresses",)
-    if tail:
-        notes += (f"the last page is cut off after {tail} bytes",)
+    notes = (f"the last page is cut off after {tail} bytes",) if tail else ()
     info = ImageInfo(
         path=str(source.path),
         format="raw",
@@ -37,7 +35,7 @@ def open_raw(source: Source) -> OpenedImage:
         pages_present=pages,
         pages_expected=pages + bool(tail),
         truncated=bool(tail),
-        description="raw memory image",
+        description="raw memory image (file offset = physical address)",
         notes=notes,
     )
     return OpenedImage(source.path, info, Hints(), flat_memory(source.data))

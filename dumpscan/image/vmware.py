@@ -1,0 +1,124 @@
+"""VMware virtual machines: .vmem memory files, alone or with the .vmss or .vmsn that maps them.
+
+The .vmem is a raw image with the device hole squeezed out. The state file beside it (same name but
+for the suffix) lists the regions; without it the layout of a machine with more than 3 GB is a
+guess, and said to be one. Old versions keep the memory inside the state file.
+Source: facts/dump-formats.md 6.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from dumpscan.errors import ImageError, UnreadableFile
+from dumpscan.image import c_vmware
+from dumpscan.image.opened import Hints, OpenedImage
+from dumpscan.image.raw import check_plausible
+from dumpscan.image.segments import Extents, memory_of
+from dumpscan.image.source import Source, map_file
+from dumpscan.image.vmware_state import Region, State, is_state, read_state
+from dumpscan.model import ImageInfo
+
+_STATE_SUFFIXES = (".vmss", ".vmsn")
+_CR4_PAE = 1 << 5
+
+
+def open_vmware(source: Source, is_state: bool) -> OpenedImage:
+    """Open a memory file, or the state file of one (``is_state``).
+
+    :raises UnreadableFile: a state file without its .vmem. :raises DamagedImage: the state is wrong.
+    :raises NotAnImage: a .vmem that cannot be memory. :raises UnsupportedImage: compressed memory.
+    """
+    if not is_state:
+        check_plausible(source)
+        beside = _state_beside(source.path)
+        state = read_state(beside) if beside else None
+        return _opened(source.path, source, state, beside.path.name if beside else None)
+    state = read_state(source)
+    partner = _sibling(source.path, (".vmem",))
+    if partner is not None:
+        return _opened(source.path, map_file(partner), state, source.path.name)
+    if state.inline is None:
+        raise UnreadableFile(
+            f"{source.path}: a VMware state file whose memory lies in {source.path.stem}.vmem, which is not "
+            "beside it; copy that file here too"
+        )
+    return _opened(source.path, source, state, source.path.name, inline=state.inline)
+
+
+def _sibling(path: Path, suffixes: tuple[str, ...]) -> Path | None:
+    for suffix in suffixes:
+        for spelling in (suffix, suffix.upper()):
+            beside = path.with_suffix(spelling)
+            if beside.is_file():
+                return beside
+    return None
+
+
+def _state_beside(path: Path) -> Source | None:
+    for suffix in _STATE_SUFFIXES:
+        beside = _sibling(path, (suffix,))
+        try:
+            source = map_file(beside) if beside else None
+        except ImageError:
+            continue
+        if source is not None and is_state(source):
+            return source
+    return None
+
+
+def _opened(
+    path: Path, memory: Source, state: State | None, state_name: str | None, inline: tuple[int, int] | None = None
+) -> OpenedImage:
+    start, size = inline or (0, memory.size)
+    regions = state.regions if state else ()
+    notes: tuple[str, ...] = ()
+    if not regions:
+        regions, notes = _assumed(size // c_vmware.PAGE, state_name)
+    ppn, page_num, pages = (np.array(column, np.uint64) for column in zip(*regions, strict=True))
+    page = np.uint64(c_vmware.PAGE)
+    extents = Extents(_scaled(ppn), _scaled(pages), _scaled(page_num) + np.uint64(start))
+    found = memory_of(memory, extents, int(page), "VMware region")
+    words = f"memory map from {state_name}" if state_name else "no state file beside it"
+    info = ImageInfo(
+        path=str(path),
+        format="vmware",
+        bytes=memory.size,
+        bytes_expected=max(found.bytes_expected, start + size),
+        pages_present=found.pages_present,
+        pages_expected=found.pages_expected,
+        truncated=found.truncated,
+        description=f"VMware memory {'inside a state file' if inline else 'file'}, {words}",
+        notes=notes + found.notes,
+    )
+    return OpenedImage(path, info, _hints(state), found.memory)
+
+
+def _scaled(pages: np.ndarray[tuple[int, ...], np.dtype[np.uint64]]) -> np.ndarray[
+    tuple[int, ...], np.dtype[np.uint64]
+]:
+    """Pages as bytes, without wrapping: absurd numbers stay absurd and are refused with their place."""
+    return np.minimum(pages, np.uint64(1 << 51)) * np.uint64(c_vmware.PAGE)
+
+
+def _assumed(pages: int, state_name: str | None) -> tuple[tuple[Region, ...], tuple[str, ...]]:
+    """The usual layout when no state file lists regions."""
+    below = c_vmware.HOLE_START // c_vmware.PAGE
+    if pages <= below:
+        return (Region(0, 0, pages),), ()
+    why = f"{state_name} lists no memory regions" if state_name else "no .vmss or .vmsn beside it"
+    note = f"{why}: memory beyond 3 GB is assumed to continue at 4 GB"
+    above = Region(c_vmware.HOLE_END // c_vmware.PAGE, below, pages - below)
+    return (Region(0, 0, below), above), (note,)
+
+
+def _hints(state: State | None) -> Hints:
+    if state is None or not state.cr3:
+        return Hints()
+    return Hints(
+        dtbs=tuple(dict.fromkeys(cr3 & ~0x1F for cr3 in state.cr3)),
+        pae=None if state.cr4 is None else bool(state.cr4 & _CR4_PAE),
+        processors=len(state.cr3),
+    )

@@ -63,7 +63,9 @@ def absent(fix: Fix, suspects: tuple[Suspect, ...]) -> str:
     if suspects:
         text = f"Look for the owner of {words.tag(suspects[0].tag)}: {suspects[0].text}."
     else:
-        text = "No tag holds an unusual share of a pool: the hang probably has another cause than a pool leak."
+        text = (
+            "No tag holds an unusual share of a pool: the hang probably has another cause than a pool leak."
+        )
     if fix.state == "vulnerable":
         text += f" The kernel does not have the fix of {load_article().id}, but this image gives no reason for it."
     return text

@@ -100,10 +100,13 @@ def _by_branch(kernel: KernelInfo, fixed: FixedVersion, branch: str) -> Fix:
     elif branch in ("qfe", "ldr"):
         state, reason = _judge_in_branch(kernel, revision, fixed, branch.upper())
     else:
-        state, reason = "unknown", (
-            f"the servicing branch of this kernel is unknown: revision {revision or 'unknown'} alone does "
-            f"not tell whether it is a GDR kernel (without the fix) or a QFE/LDR one (fixed from "
-            f"{fixed.version} on)"
+        state, reason = (
+            "unknown",
+            (
+                f"the servicing branch of this kernel is unknown: revision {revision or 'unknown'} alone does "
+                f"not tell whether it is a GDR kernel (without the fix) or a QFE/LDR one (fixed from "
+                f"{fixed.version} on)"
+            ),
         )
     return Fix(state, load_article().id, fixed.version, reason, find_row(kernel, fixed))
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from math import isfinite
 from typing import Any
 
 from dumpscan.errors import UsageError
@@ -92,6 +94,7 @@ class Signature:
         return self.thresholds[name].value
 
 
+@lru_cache(maxsize=1)
 def builtin_signature() -> Signature:
     """Return the signature of KB950162."""
     return load_signature(HERE / "signatures" / "kb950162.toml")
@@ -187,7 +190,9 @@ def _condition(here: str, entry: Any) -> Condition:
 def _check_shape(here: str, condition: Condition) -> None:
     needs_tags, needs_threshold = MEASURES[condition.measure]
     if needs_tags != bool(condition.tags):
-        raise UsageError(f"{here}: measure '{condition.measure}' {'needs' if needs_tags else 'takes no'} tags")
+        raise UsageError(
+            f"{here}: measure '{condition.measure}' {'needs' if needs_tags else 'takes no'} tags"
+        )
     if needs_threshold and (condition.at_least is None) == (condition.at_most is None):
         raise UsageError(f"{here}: measure '{condition.measure}' needs either at_least or at_most")
     if condition.measure == "whole" and (condition.per is None or condition.at_most is None):
@@ -233,7 +238,9 @@ def _check_references(where: str, signature: Signature) -> None:
     ids = {condition.id for condition in signature.conditions}
     for state, tree in signature.states:
         for unknown in sorted(tree.conditions() - ids):
-            raise UsageError(f"{where}: state '{state}' names the condition '{unknown}', which is not defined")
+            raise UsageError(
+                f"{where}: state '{state}' names the condition '{unknown}', which is not defined"
+            )
 
 
 def _table(where: str, key: str, value: Any) -> Mapping[str, Any]:
@@ -255,7 +262,7 @@ def _string(where: str, key: str, value: Any) -> str:
 
 
 def _number(where: str, key: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not isfinite(value):
         raise UsageError(f"{where}: '{key}' must be a number, found {value!r}")
     if value < 0:
         raise UsageError(f"{where}: '{key}' must not be negative, found {value!r}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import Any
 
 from dumpscan.errors import UsageError
@@ -56,6 +57,6 @@ class Settings:
 def _suspect_limits(values: Mapping[str, Any], where: str) -> Mapping[str, float]:
     refuse_unknown(f"{where}: [{_SUSPECTS}]", values, limits())
     for name, value in values.items():
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 0:
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not isfinite(value) or value < 0:
             raise UsageError(f"{where}: [{_SUSPECTS}]: '{name}' must be a number, found {value!r}")
     return values

@@ -28,6 +28,15 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
+class Reading:
+    """A measured figure with its sentence. ``weak``: too little of it to count against anything."""
+
+    bounds: Bounds
+    sentence: str
+    weak: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Node:
     """One node of the explanation tree."""
 
@@ -137,19 +146,19 @@ def _worth_telling(signature: Signature, found: Match) -> tuple[Evidence, ...]:
 
 def _ask(signature: Signature, c: Condition, seen: Observation, where: Mapping[str, str]) -> Finding:
     if c.measure == "walked":
-        truth, bounds, sentence = seen.walked(c.tags[0]), UNKNOWN, "counted by walking pages"
+        truth, reading = seen.walked(c.tags[0]), Reading(UNKNOWN, "counted by walking pages")
     elif c.measure == "whole":
-        truth, bounds, sentence = _ask_whole(signature, c, seen)
+        truth, reading = _ask_whole(signature, c, seen)
     else:
-        bounds, sentence = _measure(signature, c, seen)
-        truth = _compare(signature, c, bounds)
+        reading = _MEASURES[c.measure](signature, c, seen)
+        truth = False if reading.weak else _compare(signature, c, reading.bounds)
     limit = c.at_least or c.at_most
     evidence = Evidence(
         id=c.id,
-        outcome=_outcome(c, truth),
-        value=_tidy(bounds.shown),
+        outcome="neutral" if reading.weak else _outcome(c, truth),
+        value=_tidy(reading.bounds.shown),
         threshold=signature.value(limit) if limit else None,
-        text=sentence + _comparison(signature, c, truth),
+        text=reading.sentence + _comparison(signature, c, truth, reading),
         where=_where(c, seen, where),
     )
     return Finding(c, truth, evidence)
@@ -175,18 +184,22 @@ def _tidy(value: float | None) -> float | int | None:
     return int(value) if float(value).is_integer() else round(value, 4)
 
 
-def _comparison(signature: Signature, c: Condition, truth: Truth) -> str:
+def _comparison(signature: Signature, c: Condition, truth: Truth, reading: Reading) -> str:
     limit = c.at_least or c.at_most
-    if limit is None or c.measure == "whole":
+    if limit is None or c.measure == "whole" or reading.weak or reading.bounds.shown is None:
         return ""
     value = signature.value(limit)
-    shown = words.percent(value) if c.measure in ("share", "freed", "repeats", "fullness") else words.count(value)
+    shown = words.percent(value) if c.measure in _SHARES else words.count(value)
     side = "at least" if c.at_least else "at most"
     if truth is None:
-        return f": whether that is {side} {shown} cannot be told"
+        return f"; whether the whole is {side} {shown} cannot be told from this image"
     if truth:
-        return f", {side} {shown}" + (f": {c.meaning}" if c.meaning else "")
-    return f", not {side} {shown}"
+        return f" (threshold: {side} {shown})" + (f": {c.meaning}" if c.meaning else "")
+    return (
+        f" (threshold: {side} {shown}, not reached)"
+        if c.at_least
+        else f" (threshold: {side} {shown}, exceeded)"
+    )
 
 
 def _where(c: Condition, seen: Observation, where: Mapping[str, str]) -> str:
@@ -206,86 +219,93 @@ def _where(c: Condition, seen: Observation, where: Mapping[str, str]) -> str:
 # -- the measures, each with its sentence ----------------------------------------------------------
 
 
-def _measure(signature: Signature, c: Condition, seen: Observation) -> tuple[Bounds, str]:
-    return _MEASURES[c.measure](signature, c, seen)
+def _unread(what: str) -> Reading:
+    return Reading(UNKNOWN, f"{what} could not be read")
 
 
-def _unread(what: str) -> tuple[Bounds, str]:
-    return UNKNOWN, f"{what} could not be read"
-
-
-def _bound(bounds: Bounds) -> str:
-    return "" if bounds.low == bounds.high else "at least "
-
-
-def _outstanding(_: Signature, c: Condition, seen: Observation) -> tuple[Bounds, str]:
+def _outstanding(_: Signature, c: Condition, seen: Observation) -> Reading:
     tag, bounds = c.tags[0], seen.outstanding(c.tags[0], c.pool)
     if bounds.shown is None:
         return _unread(f"the count of {words.tag(tag)}")
     held = words.size(seen.bytes(tag, c.pool).shown or 0)
     where = seen.main_pool(tag, c.pool)
-    number = words.count(bounds.shown)
-    return bounds, f"{words.tag(tag)}: {_bound(bounds)}{number} outstanding in {where} pool ({held})"
+    text = f"{words.tag(tag)}: {words.count(bounds.shown)} outstanding in {where} pool ({held})"
+    if bounds.low != bounds.high:
+        if seen.walked(tag):
+            text += _seen_share(seen, where)
+        else:
+            text += ", a part of the tracker is missing"
+    return Reading(bounds, text)
 
 
-def _bytes(_: Signature, c: Condition, seen: Observation) -> tuple[Bounds, str]:
+def _seen_share(seen: Observation, pool: str) -> str:
+    coverage = seen.coverage(pool)
+    return f" in {words.percent(coverage)} of its pages" if coverage is not None else " in the pages seen"
+
+
+def _bytes(_: Signature, c: Condition, seen: Observation) -> Reading:
     tag, bounds = c.tags[0], seen.bytes(c.tags[0], c.pool)
     if bounds.shown is None:
         return _unread(f"the bytes of {words.tag(tag)}")
-    return bounds, f"{words.tag(tag)}: {_bound(bounds)}{words.count(bounds.shown)} bytes outstanding"
+    return Reading(bounds, f"{words.tag(tag)}: {words.count(bounds.shown)} bytes outstanding")
 
 
-def _block_bytes(_: Signature, c: Condition, seen: Observation) -> tuple[Bounds, str]:
+def _block_bytes(_: Signature, c: Condition, seen: Observation) -> Reading:
     tag, bounds = c.tags[0], seen.block_bytes(c.tags[0], c.pool)
     if bounds.shown is None:
         return _unread(f"the mean block of {words.tag(tag)}")
-    return bounds, f"{words.tag(tag)}: {words.count(bounds.shown)} bytes for each outstanding block"
+    return Reading(bounds, f"{words.tag(tag)}: {words.count(bounds.shown)} bytes for each outstanding block")
 
 
-def _freed(_: Signature, c: Condition, seen: Observation) -> tuple[Bounds, str]:
+def _freed(signature: Signature, c: Condition, seen: Observation) -> Reading:
     tag, bounds = c.tags[0], seen.freed(c.tags[0], c.pool)
-    if bounds.shown is None:
-        why = "a walk of pages counts no frees" if seen.walked(tag) else "no complete lifetime counters"
-        return UNKNOWN, f"{words.tag(tag)}: how much of it was freed is not known ({why})"
     use = seen.use(tag, c.pool)
-    of = f"{words.count(use.frees or 0)} of {words.count(use.allocs or 0)}" if use else ""
-    return bounds, f"{words.tag(tag)}: {of} allocations since boot were freed ({words.percent(bounds.shown)})"
+    if bounds.shown is None or use is None:
+        why = "a walk of pages counts no frees" if seen.walked(tag) else "no complete lifetime counters"
+        return Reading(UNKNOWN, f"{words.tag(tag)}: how much of it was freed is not known ({why})")
+    text = f"{words.tag(tag)}: {words.count(use.frees or 0)} of {words.count(use.allocs or 0)} allocations"
+    text += f" since boot were freed ({words.percent(bounds.shown)})"
+    weak = c.baseline is not None and (use.allocs or 0) < signature.value(c.baseline)
+    return Reading(bounds, text + (", too few to judge by" if weak else ""), weak)
 
 
-def _share(_: Signature, c: Condition, seen: Observation) -> tuple[Bounds, str]:
+def _share(_: Signature, c: Condition, seen: Observation) -> Reading:
     names = words.joined([words.tag(tag) for tag in c.tags])
     bounds = seen.share(c.tags, c.pool)
     pool = seen.main_pool(c.tags[0], c.pool)
     if bounds.shown is None:
         return _unread(f"the share of {names} in {pool} pool")
-    return bounds, f"{names} hold {_bound(bounds)}{words.percent(bounds.shown)} of {pool} pool in use"
+    at_least = "" if bounds.low == bounds.high else "at least "
+    return Reading(bounds, f"{names} hold {at_least}{words.percent(bounds.shown)} of {pool} pool in use")
 
 
-def _unloads(_: Signature, c: Condition, seen: Observation) -> tuple[Bounds, str]:
+def _unloads(_: Signature, c: Condition, seen: Observation) -> Reading:
     bounds = seen.unloads()
     if bounds.shown is None:
         return _unread("the count of driver unloads")
-    return bounds, f"{_bound(bounds)}{words.count(bounds.shown)} driver unloads since boot"
+    at_least = "" if bounds.low == bounds.high else "at least "
+    return Reading(bounds, f"{at_least}{words.count(bounds.shown)} driver unloads since boot")
 
 
-def _repeats(signature: Signature, c: Condition, seen: Observation) -> tuple[Bounds, str]:
+def _repeats(signature: Signature, c: Condition, seen: Observation) -> Reading:
     bounds = seen.repeats(signature.value(c.baseline) if c.baseline else 0)
     if bounds.shown is None:
         return _unread("the list of unloaded drivers")
     top, entries = seen.most_unloaded(), seen.ring_entries()
     if top is None:
-        return bounds, "no driver was unloaded"
-    return bounds, f"{top[0]} is {top[1]} of the last {entries} unloaded drivers"
+        return Reading(bounds, "no driver was unloaded")
+    return Reading(bounds, f"{top[0]} is {top[1]} of the last {entries} unloaded drivers")
 
 
-def _fullness(_: Signature, c: Condition, seen: Observation) -> tuple[Bounds, str]:
+def _fullness(_: Signature, c: Condition, seen: Observation) -> Reading:
     bounds = seen.fullness(c.pool)
     if bounds.shown is None:
         return _unread(f"the limit of {c.pool} pool")
-    return bounds, f"{c.pool} pool is {words.percent(bounds.shown)} full"
+    return Reading(bounds, f"{c.pool} pool is {words.percent(bounds.shown)} full")
 
 
-_MEASURES: dict[str, Callable[[Signature, Condition, Observation], tuple[Bounds, str]]] = {
+_SHARES = ("share", "freed", "repeats", "fullness")
+_MEASURES: dict[str, Callable[[Signature, Condition, Observation], Reading]] = {
     "outstanding": _outstanding,
     "bytes": _bytes,
     "block_bytes": _block_bytes,
@@ -297,26 +317,30 @@ _MEASURES: dict[str, Callable[[Signature, Condition, Observation], tuple[Bounds,
 }
 
 
-def _ask_whole(signature: Signature, c: Condition, seen: Observation) -> tuple[Truth, Bounds, str]:
-    tag, per = c.tags[0], c.per or ""
-    blocks, unit = seen.outstanding(tag, c.pool), _unit(per, tag, seen)
+def _ask_whole(signature: Signature, c: Condition, seen: Observation) -> tuple[Truth, Reading]:
+    tag, per = words.tag(c.tags[0]), c.per or ""
+    blocks, unit = seen.outstanding(c.tags[0], c.pool), _unit(per, c.tags[0], seen)
     each = "driver unload" if per == "unloads" else f"block of {words.tag(per)}"
     if blocks.shown is None or unit is None:
-        return None, UNKNOWN, f"{words.tag(tag)}: blocks for each {each} are not known"
-    if unit <= 0:
-        return False, UNKNOWN, f"{words.tag(tag)}: no {each} to divide by"
+        return None, Reading(UNKNOWN, f"{tag}: blocks for each {each} are not known")
+    baseline = signature.value(c.baseline) if c.baseline else 0
+    if unit <= 0 or unit < baseline / 2:
+        # Nearly every count is a whole number of times a small one, give or take the baseline.
+        text = f"{tag}: {words.count(blocks.shown)} blocks by {words.count(unit)}: too few to say whether in step"
+        return None, Reading(UNKNOWN, text)
     number = whole_number(
         blocks.shown,
         unit,
         most=signature.value(c.at_most or ""),
-        baseline=signature.value(c.baseline) if c.baseline else 0,
+        baseline=baseline,
         tolerance=signature.value(c.tolerance) if c.tolerance else 0,
     )
-    bounds = Bounds(blocks.shown / unit, blocks.shown / unit, blocks.shown / unit)
-    about = f"{words.tag(tag)}: {words.count(round(blocks.shown / unit, 2))} blocks for each {each}"
-    if number is None:
-        return False, bounds, f"{about}, no small whole number"
-    return True, bounds, f"{about}, in step: {number} each, and what living devices hold"
+    ratio = blocks.shown / unit
+    about = f"{tag}: {words.count(round(ratio, 2))} blocks for each {each}"
+    verdict = (
+        "no small whole number" if number is None else f"in step: {number} each and a base of living ones"
+    )
+    return number is not None, Reading(Bounds(ratio, ratio, ratio), f"{about}, {verdict}")
 
 
 def _unit(per: str, tag: str, seen: Observation) -> float | None:
@@ -328,9 +352,7 @@ def _unit(per: str, tag: str, seen: Observation) -> float | None:
     return seen.outstanding(per).shown
 
 
-def whole_number(
-    blocks: float, unit: float, *, most: float, baseline: float, tolerance: float
-) -> int | None:
+def whole_number(blocks: float, unit: float, *, most: float, baseline: float, tolerance: float) -> int | None:
     """Return k in 1..``most`` with ``blocks`` = k x ``unit`` + (0..``baseline``) +- ``tolerance`` x ``unit``.
 
     The smallest such k, or None. ``baseline`` is what the machine holds without any leak.

@@ -125,7 +125,9 @@ def _describe(
         holds += f", {words.percent(share)} of {pool} pool in use"
     each = f", {words.count(round(octets / blocks))} bytes each" if blocks > 0 else ""
     text = f"{words.tag(use.tag)} {holds}: {words.count(blocks)} blocks outstanding{each}; {why}"
-    text += f" ({entry.meaning})" if entry else " (no well-known owner: look for the driver that uses the tag)"
+    text += (
+        f" ({entry.meaning})" if entry else " (no well-known owner: look for the driver that uses the tag)"
+    )
     return text + _per_unload(use, blocks, seen)
 
 
@@ -133,7 +135,5 @@ def _per_unload(use: TagUse, blocks: int, seen: Observation) -> str:
     unloads = seen.drivers.unloads_total
     if not unloads or unloads < 100 or use.source != "tracker":
         return ""
-    number = whole_number(
-        blocks, unloads, most=_MOST_PER_UNLOAD, baseline=0, tolerance=_PER_UNLOAD_TOLERANCE
-    )
+    number = whole_number(blocks, unloads, most=_MOST_PER_UNLOAD, baseline=0, tolerance=_PER_UNLOAD_TOLERANCE)
     return f"; {number} for each driver unload" if number else ""

@@ -19,7 +19,9 @@ def size(octets: float) -> str:
 def percent(share: float) -> str:
     """``0.386`` as ``39 %``; small shares keep a digit so that they do not read as nothing."""
     value = share * 100
-    return f"{value:.0f} %" if value >= 10 or value == 0 else f"{value:.1f} %"
+    if value >= 10 or float(value).is_integer():
+        return f"{value:.0f} %"
+    return f"{value:.1f} %" if value >= 0.1 else f"{value:.2f} %"
 
 
 def tag(name: str) -> str:

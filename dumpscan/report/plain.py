@@ -1,0 +1,65 @@
+"""Blocks as plain text, wrapped to a width. Imports nothing: piped output must start at once."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable
+
+from dumpscan.report.blocks import Block, Facts, Headline, Items, Table
+from dumpscan.report.safe import printable
+
+_LABEL = 10
+
+
+def render(blocks: Iterable[Block], width: int = 80) -> str:
+    """Return the blocks as text without any control sequence, line breaks aside."""
+    return "\n\n".join("\n".join(_lines(block, max(width, 40))) for block in blocks) + "\n"
+
+
+def _lines(block: Block, width: int) -> list[str]:
+    if isinstance(block, Headline):
+        return wrap(block.text, width)
+    if isinstance(block, Facts):
+        return [line for label, text in block.rows for line in _hang(label.ljust(_LABEL), text, width)]
+    if isinstance(block, Table):
+        return table_lines(block, width)
+    if isinstance(block, Items):
+        return [block.title, *(line for row in block.rows for line in _item(row, width))]
+    return [block.title, *_hang("  ", block.text, width)]
+
+
+def wrap(text: str, width: int, first: str = "", rest: str = "") -> list[str]:
+    """Wrap untrusted text; runs of blanks stay (they are part of tags), long words are cut."""
+    return textwrap.wrap(
+        printable(text),
+        width,
+        initial_indent=first,
+        subsequent_indent=rest,
+        replace_whitespace=False,
+        expand_tabs=False,
+        break_on_hyphens=False,
+    ) or [first.rstrip()]
+
+
+def _hang(label: str, text: str, width: int) -> list[str]:
+    return wrap(text, width, label, " " * len(label))
+
+
+def _item(row: tuple[str, str, str], width: int) -> list[str]:
+    mark, text, origin = row
+    return _hang(f"  {mark or ' '} ", f"{text} [{origin}]" if origin else text, width)
+
+
+def table_lines(table: Table, width: int) -> list[str]:
+    """Columns as wide as their content; lines beyond ``width`` are cut, the tag column never."""
+    rows = [tuple(printable(cell) for cell in row) for row in table.rows]
+    heads = [name for name, _ in table.columns]
+    widths = [max([len(head), *(len(row[i]) for row in rows)]) for i, head in enumerate(heads)]
+    lines = [table.title] if table.title else []
+    for row in [tuple(heads), *rows]:
+        cells = [
+            cell.rjust(widths[i]) if table.columns[i][1] else cell.ljust(widths[i])
+            for i, cell in enumerate(row)
+        ]
+        lines.append(("  " + "  ".join(cells)).rstrip()[:width])
+    return lines

@@ -1,0 +1,132 @@
+"""Pool figures and allocations as a table, CSV or JSON Lines: a row for each tag and pool."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from dumpscan.model import Pools, TagUse
+from dumpscan.report import figures, json, plain
+from dumpscan.report.blocks import Table
+from dumpscan.report.safe import printable
+
+_COLUMNS = (
+    ("Tag", False),
+    ("Pool", False),
+    ("Allocs", True),
+    ("Frees", True),
+    ("Outstanding", True),
+    ("Bytes", True),
+    ("Each", True),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PoolRow:
+    """One tag in one pool. ``big_*`` are None where big allocations are not counted apart."""
+
+    tag: str
+    pool: str
+    allocs: int | None
+    frees: int | None
+    outstanding: int
+    bytes: int
+    big_count: int | None
+    big_bytes: int | None
+    source: str
+
+
+def pool_rows(tags: Iterable[TagUse]) -> list[PoolRow]:
+    """Return a row for each tag and pool in which the tag was ever used, in the order given."""
+    rows = []
+    for use in tags:
+        for pool, part in (("paged", use.paged), ("nonpaged", use.nonpaged)):
+            big = part.big
+            if part.allocs or part.frees or part.outstanding or part.bytes or (big and big.count):
+                count, octets = (big.count, big.bytes) if big is not None else (None, None)
+                rows.append(
+                    PoolRow(
+                        use.tag, pool, part.allocs, part.frees, part.outstanding, part.bytes,
+                        count, octets, use.source,
+                    )
+                )  # fmt: skip
+    return rows
+
+
+def pool_table(title: str, rows: Sequence[PoolRow], stand_out: Collection[str] = ()) -> Table:
+    """Return rows as PoolMon shows them; tags with blanks are quoted."""
+    big = any(row.big_count for row in rows)
+    columns = (*_COLUMNS, ("Big", True), ("Big bytes", True)) if big else _COLUMNS
+    cells = []
+    for row in rows:
+        each = row.bytes // row.outstanding if row.outstanding > 0 else None
+        numbers = (row.allocs, row.frees, row.outstanding, row.bytes, each)
+        extra = (row.big_count or 0, row.big_bytes or 0) if big else ()
+        cells.append(
+            (figures.tag(row.tag), row.pool, *(figures.count(number) for number in (*numbers, *extra)))
+        )
+    marked = frozenset(index for index, row in enumerate(rows) if row.tag in stand_out)
+    return Table(title, columns, tuple(cells), marked)
+
+
+def render_pools(pools: Pools, output: str = "table", width: int = 80) -> str:
+    """Return pool figures as ``table``, ``csv``, ``json`` or ``jsonl`` text."""
+    if output == "json":
+        return json.render(pools)
+    rows = pool_rows(pools.tags)
+    if output == "csv":
+        return "".join(csv_lines(tuple(PoolRow.__dataclass_fields__), map(asdict, rows)))
+    if output == "jsonl":
+        return "".join(json.line(row) for row in rows)
+    title = f"{pools.image.path}: {len(pools.tags):,} tags from {pools.source}"
+    lines = plain.table_lines(pool_table(printable(title), rows), max(width, 100))
+    return "\n".join([*lines, *(printable(note) for note in pools.notes)]) + "\n"
+
+
+def render_rows(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], output: str) -> Iterator[str]:
+    """Yield text for rows of any kind (allocations): ``table``, ``csv`` or ``jsonl``.
+
+    CSV and JSON Lines stream; a table is laid out whole.
+    """
+    if output == "csv":
+        yield from csv_lines(columns, rows)
+    elif output == "jsonl":
+        for row in rows:
+            yield json.line({name: row.get(name) for name in columns})
+    else:
+        listed = list(rows)
+        numeric = [all(isinstance(row.get(name), (int, type(None))) for row in listed) for name in columns]
+        cells = tuple(tuple(_cell(name, row.get(name)) for name in columns) for row in listed)
+        laid = Table("", tuple(zip(columns, numeric, strict=True)), cells)
+        yield from (line + "\n" for line in plain.table_lines(laid, 1000))
+
+
+def csv_lines(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield a heading and a line for each row; unknown is an empty field, controls are escaped."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(columns)
+    for row in rows:
+        yield _drain(buffer)
+        writer.writerow([_plain(row.get(name)) for name in columns])
+    yield _drain(buffer)
+
+
+def _drain(buffer: io.StringIO) -> str:
+    text = buffer.getvalue()
+    buffer.seek(0)
+    buffer.truncate()
+    return text
+
+
+def _plain(value: Any) -> Any:
+    return printable(value) if isinstance(value, str) else ("" if value is None else value)
+
+
+def _cell(name: str, value: Any) -> str:
+    if name == "tag" and isinstance(value, str):
+        return figures.tag(value)
+    return figures.count(value) if isinstance(value, int) or value is None else str(value)

@@ -95,8 +95,11 @@ def _points_to(
 def chunks(
     physical: PhysicalMemory, size: int = CHUNK
 ) -> Iterator[np.ndarray[tuple[int], np.dtype[np.int64]]]:
-    """Page frame numbers of all present pages, ascending, at most ``size`` at a time."""
+    """Page frame numbers of all present pages, ascending, ``size`` at a time, across runs."""
     runs = physical.runs()
-    for base, count in zip(runs.base_page.tolist(), runs.page_count.tolist(), strict=True):
-        for at in range(base, base + count, size):
-            yield np.arange(at, min(at + size, base + count), dtype=np.int64)
+    ends = np.cumsum(runs.page_count)
+    total = int(ends[-1]) if len(ends) else 0
+    for at in range(0, total, size):
+        ordinal = np.arange(at, min(at + size, total), dtype=np.int64)
+        run = np.searchsorted(ends, ordinal, side="right")
+        yield runs.base_page[run] + (ordinal - (ends[run] - runs.page_count[run]))

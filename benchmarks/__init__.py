@@ -1,0 +1,1 @@
+"""Side by side with volatility3 on the same images: whole processes, medians, ratios."""

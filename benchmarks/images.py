@@ -1,0 +1,53 @@
+"""The images that are measured: written once by samples/, kept in a cache folder."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+_VERSION = "1"
+"""Part of every file name: change it when the writer or the parameters change."""
+
+SPECS: dict[str, tuple[str, dict[str, Any]]] = {
+    "tables-128mb": ("crash-full", {"ram_mb": 128, "cycles": 20000}),
+    "tables-2gb": ("crash-full", {"ram_mb": 2048, "cycles": 20000}),
+    "kernel-2gb": ("crash-kernel", {"ram_mb": 2048, "cycles": 20000}),
+    "pool-250mb": ("crash-full", {"ram_mb": 2048, "cycles": 20000, "pool_mb": 250}),
+    "pool-512mb": ("crash-full", {"ram_mb": 2048, "cycles": 20000, "pool_mb": 512}),
+    "raw-2gb": ("raw", {"ram_mb": 2048, "cycles": 20000}),
+}
+"""Name -> container and parameters of the writer; all are XP SP3 PAE, seed 7."""
+
+
+def folder() -> Path:
+    """Where images are kept: DUMPSCAN_BENCH_DIR, else a cache folder outside the checkout."""
+    given = os.environ.get("DUMPSCAN_BENCH_DIR")
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    path = Path(given) if given else Path(cache) / "dumpscan-bench"
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def image(name: str) -> Path:
+    """The image called ``name``, written on first use (the large ones take up to a minute)."""
+    container, options = SPECS[name]
+    path = folder() / f"{name}-v{_VERSION}.img"
+    if not path.is_file():
+        import samples
+
+        print(f"writing {path.name} ...", file=sys.stderr, flush=True)
+        machine = samples.build(profile="xpsp3-x86-pae", scenario="leak", seed=7, **options)
+        part = path.with_suffix(".part")
+        samples.write(machine, container, part)
+        part.replace(path)
+    warm(path)
+    return path
+
+
+def warm(path: Path) -> None:
+    """Bring the file into the page cache."""
+    with path.open("rb") as file:
+        while file.read(1 << 24):
+            pass

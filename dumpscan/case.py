@@ -52,8 +52,7 @@ class Case:
     def kernel(self) -> Kernel:
         """The located kernel.
 
-        :raises KernelNotFound: no Windows kernel passes the checks.
-        :raises NotAnImage: the file carries no memory (a triage dump).
+        :raises KernelNotFound: no Windows kernel passes the checks, or the file carries no memory.
         """
         return locate_kernel(
             self.opened, symbol_dirs=self.options.symbol_dirs, progress=self.options.progress

@@ -40,7 +40,6 @@ class Kernel:
     sections: tuple[Section, ...] = ()
     source: str = "KDBG"
     symbols: Mapping[str, int] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
 
     def address(self, name: str) -> int | None:
         """Address of a kernel variable: from the symbol table if there is one, else from KDBG."""

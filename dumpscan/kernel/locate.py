@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from dumpscan.errors import AbsentMemory, NotAnImage
+from dumpscan.errors import AbsentMemory, KernelNotFound, UnsupportedImage
 from dumpscan.image.opened import Hints, OpenedImage
 from dumpscan.image.physical import PhysicalMemory
 from dumpscan.kernel import build, find, machine, modules, symbols
@@ -17,7 +18,7 @@ from dumpscan.kernel.layouts import Layout, layout_for
 from dumpscan.kernel.peimage import PeHeaders, read_headers, read_pdb, read_version
 from dumpscan.memory import dtb
 from dumpscan.memory.c_pte import PAE
-from dumpscan.memory.virtual import PagedMemory, VirtualMemory
+from dumpscan.memory.virtual import PAGE, PagedMemory, VirtualMemory
 from dumpscan.model import KernelInfo, Pdb
 
 _LAB_BYTES = 128
@@ -29,11 +30,20 @@ def locate_kernel(
 ) -> Kernel:
     """The kernel of an opened image.
 
-    :raises KernelNotFound: no address space and debugger block pass the checks.
-    :raises NotAnImage: the file carries no memory (a triage dump).
+    :raises KernelNotFound: no address space and debugger block pass the checks, or the file
+        carries no memory at all (a triage dump).
+    :raises UnsupportedImage: the machine's page tables are of a kind that is not read (Itanium).
     """
     if opened.memory is None:
-        raise NotAnImage(f"{opened.path}: carries no physical memory to look for a kernel in")
+        raise KernelNotFound(
+            f"{opened.path.name}: a small (triage) dump carries neither page tables nor pool; "
+            "'dumpscan info' shows what it has, a kernel dump has the rest"
+        )
+    if opened.memory.page_size != PAGE:
+        raise UnsupportedImage(
+            f"{opened.path.name}: pages of {opened.memory.page_size} bytes (Itanium): the dump is "
+            "recognised, its page tables are not read"
+        )
     return identify(
         opened.memory, find.locate(opened.memory, opened.hints, progress), opened.hints, symbol_dirs
     )
@@ -51,9 +61,10 @@ def identify(
     info, layout = _name(located, headers, pdb, hints, shared)
     count = hints.processors or machine.processor_count(memory, block.addresses.get("KiProcessorBlock"))
     memory, info = _system_space(physical, memory, info, layout, block.addresses)
+    notes = (*located.notes, *table.notes, *_layout_notes(info, layout))
     return Kernel(
         memory=memory,
-        info=info,
+        info=replace(info, notes=notes),
         machine=machine.read_machine(memory, hints, shared, block.addresses.get("KiBugcheckData"), count),
         base=block.kern_base,
         size=headers.size_of_image if headers else 0,
@@ -63,7 +74,6 @@ def identify(
         sections=headers.sections if headers else (),
         source="symbols" if table.symbols else "KDBG",
         symbols=table.symbols,
-        notes=(*located.notes, *table.notes, *_layout_notes(info, layout)),
     )
 
 
@@ -174,7 +184,5 @@ def _system_space(
         return memory, info
     if not dtb.verify(physical, memory.paging, base):
         return memory, info
-    from dataclasses import replace
-
     system = PagedMemory(physical, memory.paging, base)
     return system, replace(info, dtb=hex(system.dtb))

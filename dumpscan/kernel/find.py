@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 
@@ -29,6 +30,11 @@ _MACHINES = {0x14C: "x86", 0x8664: "x64"}
 _ATTEMPT_EVERY = 16
 """Scan steps (of 8 MB) between attempts to put hits together."""
 _LARGEST_IMAGE = 32 << 20
+_MOST_SPACES = 512
+_MOST_HITS = 4096
+_MOST_ATTEMPTS = 2048
+"""Bounds of a scan: a hostile image may be full of look-alikes. A machine has one page directory a
+process, and a handful of block copies."""
 
 
 @dataclass(frozen=True)
@@ -156,15 +162,18 @@ class _Scan:
         rows: np.ndarray[tuple[int, int], np.dtype[np.uint8]],
         pfns: np.ndarray[tuple[int], np.dtype[np.int64]],
     ) -> None:
-        if not self.known:
-            self.spaces.extend(c.open(self.physical) for c in dtb.find_in(rows, pfns))
-        self.hits.extend(kdbg.find_in(rows, pfns))
+        if not self.known and len(self.spaces) < _MOST_SPACES:
+            room = _MOST_SPACES - len(self.spaces)
+            self.spaces.extend(c.open(self.physical) for c in islice(dtb.find_in(rows, pfns), room))
+        self.hits.extend(islice(kdbg.find_in(rows, pfns), _MOST_HITS - len(self.hits)))
 
     def _attempt(self) -> Located | None:
         for hit in self.hits:
             for number, memory in enumerate(self.spaces):
                 if (hit, number) in self.tried:
                     continue
+                if len(self.tried) >= _MOST_ATTEMPTS:
+                    return None
                 self.tried.add((hit, number))
                 found = self._combine(hit, memory)
                 if found:

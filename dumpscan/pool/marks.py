@@ -1,0 +1,154 @@
+"""Where allocations of whole pages begin and end, by the memory manager's own marks.
+
+Nonpaged pool: two bits of each page's ``_MMPFN`` (StartOfAllocation, EndOfAllocation). Paged pool of
+XP and 2003: two bitmaps. facts/pool-algorithms.md section 7, pool-structures.md "_MMPFN". A page of
+small blocks is an allocation of one page. The trap of the area: on Vista the bits are inferred, a
+PFN database may be missing or empty; so marks are believed only after :func:`agree` has held them
+against pages that are small-block pages by their chain.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dumpscan.image.physical import I64, U8, U64, Mask
+from dumpscan.kernel.kernel import Kernel
+
+PAGE = 4096
+_MAX_BITS = 1 << 25
+"""Bits of a paged pool bitmap: 128 GB of pool, the largest range of the kernels read here."""
+
+_DATABASE_PAGES = 1024
+
+
+class Marks(NamedTuple):
+    """Per page: does an allocation start here, does one end here, is that known at all."""
+
+    start: Mask
+    end: Mask
+    known: Mask
+
+
+class PageMap(NamedTuple):
+    """The paged pool's bitmaps, unpacked: one element per page from ``first`` (an address) on."""
+
+    first: int
+    marks: Marks
+    allocated: Mask
+
+    def at(self, vas: U64) -> Marks:
+        """Marks of given pages; pages outside the bitmaps are unknown."""
+        index = (vas - np.uint64(self.first)) // np.uint64(PAGE)
+        inside = (vas >= np.uint64(self.first)) & (index < np.uint64(len(self.allocated)))
+        at = np.where(inside, index, np.uint64(0)).astype(np.int64)
+        return Marks(self.marks.start[at] & inside, self.marks.end[at] & inside, self.marks.known[at] & inside)
+
+
+def paged_pool_map(kernel: Kernel, start: int, end: int) -> PageMap | None:
+    """The bitmaps of paged pool ``[start, end)``; None where the version has none or they are absent."""
+    fields = dict(kernel.layout.paged_info_fields) if kernel.layout else {}
+    info = kernel.address("MmPagedPoolInformation")
+    if info is None or "allocation_map" not in fields:
+        return None
+    bits = [_bitmap(kernel, info + fields[name], (end - start) // PAGE) for name in ("allocation_map", "end_map")]
+    if bits[0] is None or bits[1] is None:
+        return None
+    (allocated, known), (ends, known_ends) = bits[0], bits[1]
+    count = min(len(allocated), len(ends))
+    allocated, ends, known = allocated[:count], ends[:count], known[:count] & known_ends[:count]
+    before = np.ones(count, np.bool_)
+    before[1:] = ~allocated[:-1] | ends[:-1]
+    sure = known.copy()
+    sure[1:] &= known[:-1]
+    return PageMap(start, Marks(allocated & before, allocated & ends, sure), allocated & known)
+
+
+def _bitmap(kernel: Kernel, pointer: int, pages: int) -> tuple[Mask, Mask] | None:
+    """Bits and which of them are known, of the RTL_BITMAP that ``pointer`` points to."""
+    bitmap = kernel.read_int(pointer)
+    if not bitmap or not kernel.is_kernel_address(bitmap):
+        return None
+    size, buffer = kernel.read_int(bitmap, 4), kernel.read_int(bitmap + kernel.memory.pointer_size)
+    if not size or not buffer or not kernel.is_kernel_address(buffer) or size > _MAX_BITS:
+        return None
+    count = min(size, pages)
+    data, known = kernel.memory.read_masked(buffer, -(-count // 8))
+    bits = np.unpackbits(data, bitorder="little")[:count].astype(np.bool_)
+    return bits, np.repeat(known, 8)[:count]
+
+
+def pfn_marks(kernel: Kernel, pfns: I64) -> Marks | None:
+    """Marks of physical pages from the PFN database; None where it cannot be read at all."""
+    database, layout = kernel.value("MmPfnDatabase"), kernel.layout
+    if not database or layout is None or not kernel.is_kernel_address(database):
+        return None
+    pfn = layout.pfn
+    # Both bits lie in the first byte of the flags, so one byte per page is enough and never split.
+    vas = np.uint64(database) + pfns.astype(np.uint64) * np.uint64(pfn.size) + np.uint64(pfn.flags)
+    flags, known = _bytes_at(kernel, vas)
+    if not bool(known.any()):
+        return None
+    return Marks((flags >> pfn.start_bit) & 1 != 0, (flags >> pfn.end_bit) & 1 != 0, known)
+
+
+def _bytes_at(kernel: Kernel, vas: U64) -> tuple[U8, Mask]:
+    """One byte at each address, and which are known. Addresses in any order; memory is bounded."""
+    pages, inverse = np.unique(vas // np.uint64(PAGE), return_inverse=True)
+    values, known = np.zeros(len(vas), np.uint8), np.zeros(len(vas), np.bool_)
+    order = np.argsort(inverse, kind="stable")
+    bounds = np.searchsorted(inverse[order], np.arange(0, len(pages) + _DATABASE_PAGES, _DATABASE_PAGES))
+    for part in range(len(bounds) - 1):
+        first = part * _DATABASE_PAGES
+        some = pages[first : first + _DATABASE_PAGES] * np.uint64(PAGE)
+        rows, good = _pages_at(kernel, some)
+        mine = order[bounds[part] : bounds[part + 1]]
+        row = inverse[mine] - first
+        values[mine] = rows[row, (vas[mine] % np.uint64(PAGE)).astype(np.int64)]
+        known[mine] = good[row]
+    values[~known] = 0
+    return values, known
+
+
+def _pages_at(kernel: Kernel, vas: U64) -> tuple[U8, Mask]:
+    memory = kernel.memory
+    readable = memory.readable(vas)
+    pas, _ = memory.translate(vas)
+    rows, present = memory.physical.pages((pas >> np.uint64(12)).astype(np.int64))
+    return rows, readable & present
+
+
+_SAMPLE_SHARE = 0.95
+_SAMPLE_LEAST = 4
+
+
+def agree(marks: Marks, small: Mask) -> bool:
+    """Do marks fit pages that are small-block pages by their chain (``small``)?
+
+    Nearly all of them must start and end an allocation. Nearly: a large block can hold old
+    small-block pages.
+    """
+    test = small & marks.known
+    count = int(test.sum())
+    single = int((test & marks.start & marks.end).sum())
+    return count >= _SAMPLE_LEAST and single >= _SAMPLE_SHARE * count
+
+
+def spans(vas: NDArray[Any], marks: Marks) -> tuple[I64, I64]:
+    """Allocations by their marks: index of the first page and number of pages (int64 arrays).
+
+    ``vas`` ascending. An allocation counts when its start and end are known, its pages adjoin and
+    no other start lies between.
+    """
+    starts = np.flatnonzero(marks.start & marks.known)
+    ends = np.flatnonzero(marks.end & marks.known)
+    if not len(starts) or not len(ends):
+        return np.zeros(0, np.int64), np.zeros(0, np.int64)
+    slot = np.searchsorted(ends, starts)
+    closed = slot < len(ends)
+    starts, last = starts[closed], ends[slot[closed]]
+    following = np.append(starts[1:], len(vas))
+    whole = (last < following) & (vas[last] - vas[starts] == (last - starts).astype(vas.dtype) * vas.dtype.type(PAGE))
+    return starts[whole].astype(np.int64), (last - starts)[whole].astype(np.int64) + 1

@@ -1,0 +1,219 @@
+"""Every allocation below a page, from the pool pages themselves: the walk that needs no table.
+
+Counts what the headers of resident small-block pages mark as in use (facts/pool-algorithms.md
+section 6). Freed blocks that lookaside lists keep have that mark clear and are not counted, which
+is what makes these figures match the tracker's. What is paged out cannot be seen: it is counted in
+pages, by :class:`~dumpscan.model.PageStates`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dumpscan.image.physical import I64, U64, U8, Mask
+from dumpscan.kernel.kernel import Kernel
+from dumpscan.kernel.layouts import Layout
+from dumpscan.memory.c_pte import PageState
+from dumpscan.pool.bigpages import BigPages
+from dumpscan.pool.c_pool import quota_replaces_tag
+from dumpscan.pool.chains import Chains, ChainWalker, KeyFormat
+from dumpscan.pool.limits import Descriptors, read_descriptors
+from dumpscan.pool.pagemap import PoolMap, PoolPages, map_pool, widen
+from dumpscan.pool.tags import QUOTA_UNKNOWN, encode_tag, printable, strip_protected
+from dumpscan.pool.tally import Tally
+
+BATCH = 1024
+"""Pages read and walked at a time: 4 MB, so that headers are still in the cache when stepped."""
+
+Progress = Callable[[str, int, int], None]
+
+
+class BlockCounts(NamedTuple):
+    """In-use small blocks: arrays of one length, one element per (pool, state, tag, size).
+
+    ``tag`` uint32 (protected bit stripped), ``paged`` and ``transition`` bool, ``size`` int64 bytes
+    with header, ``count`` int64 blocks. A histogram of sizes by tag.
+    """
+
+    tag: NDArray[np.uint32]
+    paged: Mask
+    transition: Mask
+    size: I64
+    count: I64
+
+
+class DamagedPages(NamedTuple):
+    """Pages whose chain began soundly and broke: address, and bytes up to the break."""
+
+    va: U64
+    reach: NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class WalkResult:
+    """What the walk found. ``small_pages`` counts accepted pages by pool; ``foreign`` counts walked
+    pages without any chain (large allocations that no table lists, free pages)."""
+
+    blocks: BlockCounts
+    pool: PoolMap
+    small_pages: dict[str, int]
+    damaged: DamagedPages
+    foreign: int
+    walked: int
+    notes: tuple[str, ...] = ()
+    wider: PoolMap | None = field(default=None, repr=False)
+
+
+class Batch(NamedTuple):
+    """One batch of walked pages: their index in the range, their chains, their contents."""
+
+    part: PoolPages
+    index: I64
+    transition: bool
+    chains: Chains
+    pages: U8
+
+
+def walk_batches(
+    kernel: Kernel, layout: Layout, part: PoolPages, locate: bool = False, walker: ChainWalker | None = None
+) -> Iterator[Batch]:
+    """Walk the pages of one range, valid ones first, then those in transition.
+
+    The arrays of a batch are only good until the next one is asked for.
+    """
+    walker = walker or ChainWalker(layout, BATCH)
+    scratch = np.empty((walker.batch, walker.page_size), np.uint8)
+    for state in (PageState.VALID, PageState.TRANSITION):
+        chosen = np.flatnonzero(part.small & (part.pages.state == state))
+        for at in range(0, len(chosen), walker.batch):
+            index = chosen[at : at + walker.batch]
+            rows, present = kernel.memory.physical.pages(part.pages.pfn[index], out=scratch)
+            if not bool(present.all()):
+                rows, index = rows[present], index[present]
+            yield Batch(part, index, state == PageState.TRANSITION, walker.walk(rows, locate), rows)
+
+
+def walk_pool(kernel: Kernel, big: BigPages | None, progress: Progress | None = None) -> WalkResult | None:
+    """Walk every resident small-block page; None where the kernel's layouts are not known."""
+    if kernel.layout is None:
+        return None
+    pool = map_pool(kernel, big)
+    work = _Work(kernel, kernel.layout, progress)
+    work.walk(pool)
+    wider, notes = None, list(pool.notes)
+    if _incomplete(pool, work.small, read_descriptors(kernel)):
+        wider = widen(kernel, pool, big)
+        if wider is not None:
+            before = sum(work.small.values())
+            work.walk(wider)
+            notes.append(f"{sum(work.small.values()) - before} pool pages found outside the pools' variables")
+    if pool.aliases:
+        notes.append(f"{pool.aliases} pool pages are mapped twice and counted once")
+    return work.result(pool, wider, notes)
+
+
+def _incomplete(pool: PoolMap, small: dict[str, int], descriptors: Descriptors) -> bool:
+    """Does the kernel count more small-block pages than were found or may be out of the image?"""
+    for name, paged, total in (
+        ("paged", True, descriptors.paged_small), ("nonpaged", False, descriptors.nonpaged_small)
+    ):
+        away = sum(int((~part.present).sum()) for part in pool.of(paged))
+        if total is None or small[name] + away < total:
+            return True
+    return False
+
+
+class _Work:
+    """The running counts of a walk."""
+
+    def __init__(self, kernel: Kernel, layout: Layout, progress: Progress | None) -> None:
+        self.kernel, self.layout, self.progress = kernel, layout, progress
+        self.walker = ChainWalker(layout, BATCH)
+        self.tallies = {False: Tally(), True: Tally()}
+        self.small = {"paged": 0, "nonpaged": 0}
+        self.damaged: list[tuple[U64, NDArray[np.int32]]] = []
+        self.foreign = self.walked = 0
+
+    def walk(self, pool: PoolMap) -> None:
+        total = sum(int(part.small.sum()) for part in pool.parts)
+        done = 0
+        for part in pool.parts:
+            for batch in walk_batches(self.kernel, self.layout, part, walker=self.walker):
+                self._take(batch)
+                done += len(batch.index)
+                if self.progress is not None:
+                    self.progress("pool pages", done, total)
+
+    def _take(self, batch: Batch) -> None:
+        chains = batch.chains
+        self.tallies[batch.transition].add(chains.keys)
+        self.walked += len(batch.index)
+        kinds = chains.paged[chains.accepted]
+        paged = int((kinds == 1).sum()) + (int((kinds == -1).sum()) if batch.part.where.paged else 0)
+        self.small["paged"] += paged
+        self.small["nonpaged"] += len(kinds) - paged
+        if len(kinds) < len(batch.index):
+            self._reject(batch)
+
+    def _reject(self, batch: Batch) -> None:
+        """Tell damaged small-block pages from pages that never were any.
+
+        A page counts as damaged when two headers in a row were sound: one alone may be chance.
+        """
+        form = self.walker.form
+        heads = batch.pages[:, :4].copy().view("<u4").reshape(-1)
+        first = ((heads >> form.size_shift) & form.size_mask).astype(np.int64) * form.unit
+        refused = ~batch.chains.accepted
+        damaged = refused & (batch.chains.reach > first) & (first > 0)
+        if bool(damaged.any()):
+            vas = batch.part.pages.va[batch.index[damaged]]
+            self.damaged.append((vas, batch.chains.reach[damaged]))
+        self.foreign += int((refused & ~damaged).sum())
+
+    def result(self, pool: PoolMap, wider: PoolMap | None, notes: list[str]) -> WalkResult:
+        vas = [np.zeros(0, np.uint64), *(va for va, _ in self.damaged)]
+        reaches = [np.zeros(0, np.int32), *(reach for _, reach in self.damaged)]
+        damaged = DamagedPages(np.concatenate(vas), np.concatenate(reaches))
+        if len(damaged.va):
+            notes.append(
+                f"{len(damaged.va)} pool pages are damaged and not counted, "
+                f"the first at {int(damaged.va[0]):#x} after {int(damaged.reach[0])} bytes"
+            )
+        blocks = block_counts(self.layout, self.tallies)
+        return WalkResult(
+            blocks, pool, self.small, damaged, self.foreign, self.walked, tuple(notes), wider
+        )
+
+
+def block_counts(layout: Layout, tallies: dict[bool, Tally]) -> BlockCounts:
+    """Turn counted keys into tags, pools and sizes. ``tallies``: by "in transition"."""
+    form = KeyFormat(layout)
+    results = [(state, *tally.result()) for state, tally in tallies.items()]
+    keys = np.concatenate([keys for _, keys, _ in results])
+    counts = np.concatenate([counts for _, _, counts in results])
+    transition = np.concatenate([np.full(len(keys), state) for state, keys, _ in results])
+    return BlockCounts(
+        block_tags(layout, form, keys), form.rules.paged[form.pool_type(keys)], transition, form.size(keys), counts
+    )
+
+
+_QUOTA_TAG = encode_tag(QUOTA_UNKNOWN)
+
+
+def block_tags(layout: Layout, form: KeyFormat, keys: U64) -> NDArray[np.uint32]:
+    """Tags of keys, protected bit stripped; XP's quota blocks without a tag get :data:`QUOTA_UNKNOWN`."""
+    stored = form.tag(keys)
+    tags = strip_protected(stored)
+    if not quota_replaces_tag(layout):
+        return tags
+    charged = form.rules.quota[form.pool_type(keys)] & (stored >= np.uint32(0x8000_0000))
+    if bool(charged.any()):
+        # The flag alone does not tell: with tagging on the tag stays where it is (facts, "Quota").
+        charged[charged] = ~printable(stored[charged])
+        tags[charged] = _QUOTA_TAG
+    return tags

@@ -11,7 +11,7 @@ import json
 import lzma
 import os
 import shutil
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ def image(name: str) -> Path:
     return _unpacked(packed) if packed.suffix == ".xz" else packed
 
 
-@lru_cache(maxsize=None)
+@cache
 def truth(name: str) -> dict[str, Any]:
     """What the generator of the image says is in it. Do not change the returned object."""
     shared("images")

@@ -47,14 +47,18 @@ def read_form(source: Source, at: int, wide: bool, prefer_older: bool) -> Bitmap
 
     :raises DamagedImage: neither form fits; says what the preferred one contradicts.
     """
-    forms = [_older(source, at, wide), _later(source, at)]
-    if not prefer_older:
-        forms.reverse()
-    faults = [_fault(source, form, at) for form in forms]
-    for form, fault in zip(forms, faults, strict=True):
-        if fault is None:
-            return form
-    raise DamagedImage(f"{source.path.name}: {faults[0]}; the dump is damaged, copy it again from its source")
+    preferred, other = (_older, _later) if prefer_older else (_later, _older)
+    form = preferred(source, at, wide)
+    fault = _fault(source, form, at)
+    if fault is None:
+        return form
+    try:
+        second = other(source, at, wide)
+    except DamagedImage:
+        second = form
+    if _fault(source, second, at) is None:
+        return second
+    raise DamagedImage(f"{source.path.name}: {fault}; the dump is damaged, copy it again from its source")
 
 
 def _older(source: Source, at: int, wide: bool) -> BitmapForm:
@@ -69,7 +73,7 @@ def _older(source: Source, at: int, wide: bool) -> BitmapForm:
     )
 
 
-def _later(source: Source, at: int) -> BitmapForm:
+def _later(source: Source, at: int, _wide: bool) -> BitmapForm:
     kind = c_crash.BITMAP_DUMP
     head = source.record(kind, at, "the page bitmap header")
     return BitmapForm(

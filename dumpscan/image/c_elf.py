@@ -67,8 +67,14 @@ PHDR64 = layout(
         "p_memsz": (0x28, "u8"),
     },
 )
-SHDR32 = layout(0x28, {"sh_name": (0x0, "u4"), "sh_offset": (0x10, "u4"), "sh_size": (0x14, "u4"), "sh_info": (0x1C, "u4")})
-SHDR64 = layout(0x40, {"sh_name": (0x0, "u4"), "sh_offset": (0x18, "u8"), "sh_size": (0x20, "u8"), "sh_info": (0x2C, "u4")})
+SHDR32 = layout(
+    0x28,
+    {"sh_name": (0x0, "u4"), "sh_offset": (0x10, "u4"), "sh_size": (0x14, "u4"), "sh_info": (0x1C, "u4")},
+)
+SHDR64 = layout(
+    0x40,
+    {"sh_name": (0x0, "u4"), "sh_offset": (0x18, "u8"), "sh_size": (0x20, "u8"), "sh_info": (0x2C, "u4")},
+)
 
 NHDR = layout(12, {"n_namesz": (0, "u4"), "n_descsz": (4, "u4"), "n_type": (8, "u4")})
 

@@ -11,5 +11,12 @@ AVML_VERSION = 2
 
 # LiME: e_addr is the last address, inclusive. AVML has the same fields.
 CHUNK = layout(
-    32, {"magic": (0, "u4"), "version": (4, "u4"), "s_addr": (8, "u8"), "e_addr": (16, "u8"), "reserved": (24, "u8")}
+    32,
+    {
+        "magic": (0, "u4"),
+        "version": (4, "u4"),
+        "s_addr": (8, "u8"),
+        "e_addr": (16, "u8"),
+        "reserved": (24, "u8"),
+    },
 )

@@ -118,14 +118,18 @@ REFUSALS = {
         "a hibernation link: it only holds the name of the real hibernation file",
         "give that file, decompressed to a raw image",
     ),
-    "hpak": Refusal(True, "an HBGary HPAK container", "extract the raw image with volatility 2's hpakextract"),
+    "hpak": Refusal(
+        True, "an HBGary HPAK container", "extract the raw image with volatility 2's hpakextract"
+    ),
     "kdump": Refusal(True, "a compressed kdump core", "dump again without -z, or " + _CONVERT),
     "diskdump": Refusal(True, "a Linux diskdump core", _CONVERT),
     "libvirt": Refusal(True, "a libvirt save file", "use 'virsh dump --memory-only' instead"),
     "virtualbox-state": Refusal(
         True, "a VirtualBox saved state", "use 'VBoxManage debugvm NAME dumpvmcore' instead"
     ),
-    "ewf": Refusal(True, "an EWF (EnCase E01) container", "export it as a raw image, for instance with ewfexport"),
+    "ewf": Refusal(
+        True, "an EWF (EnCase E01) container", "export it as a raw image, for instance with ewfexport"
+    ),
     "zip": _archive("a ZIP archive"),
     "gzip": _archive("a gzip file"),
     "bzip2": _archive("a bzip2 file"),

@@ -96,8 +96,8 @@ def _full_runs(header: CrashHeader, notes: list[str]) -> tuple[I64, I64, int, in
         if header.size + total * header.page_size > header.source.size:
             raise DamagedImage(
                 f"{header.source.path.name}: NumberOfPages at file offset "
-                f"{header.offset_of('NumberOfPages'):#x} is {declared:#x}, but the runs hold {total:#x} pages "
-                "and the file fewer; the run list is damaged"
+                f"{header.offset_of('NumberOfPages'):#x} is {declared:#x}, but the runs hold {total:#x} "
+                "pages and the file fewer; the run list is damaged"
             )
         notes.append(f"NumberOfPages in the header is {declared:#x}, the runs hold {total:#x} pages")
     return base, count, header.size, total

@@ -34,12 +34,14 @@ def open_elf(source: Source) -> OpenedImage:
     if len(ident) < 16 or ident[4] not in (c_elf.CLASS32, c_elf.CLASS64):
         raise DamagedImage(f"{source.path.name}: ELF class at file offset 0x4 is neither 32 nor 64 bit")
     if ident[5] != c_elf.LITTLE_ENDIAN:
-        raise UnsupportedImage(f"{source.path.name}: an ELF file of a big-endian machine, which ran no Windows")
+        raise UnsupportedImage(
+            f"{source.path.name}: an ELF file of a big-endian machine, which ran no Windows"
+        )
     head = source.record(c_elf.EHDR64 if wide else c_elf.EHDR32, 0, "the ELF header")
     if head["e_type"] != c_elf.ET_CORE:
         raise NotAnImage(
-            f"{source.path.name}: an ELF file, but no core (e_type {int(head['e_type'])}); it is a program or "
-            "library, not a memory image"
+            f"{source.path.name}: an ELF file, but no core (e_type {int(head['e_type'])}); it is a program "
+            "or library, not a memory image"
         )
     if has_section(source, head, wide, b".xen_p2m") or has_section(source, head, wide, b".xen_pfn"):
         from dumpscan.image.through_volatility import open_through
@@ -81,6 +83,11 @@ def _program_headers(source: Source, head: np.void, wide: bool) -> np.ndarray[An
     count, at = int(head["e_phnum"]), int(head["e_phoff"])
     where = 0x38 if wide else 0x2C
     if count == c_elf.PN_XNUM:
+        if not int(head["e_shoff"]):
+            raise DamagedImage(
+                f"{source.path.name}: e_phnum at file offset {where:#x} refers to a section header, but there "
+                "is none; the ELF header is damaged"
+            )
         section = source.record(
             c_elf.SHDR64 if wide else c_elf.SHDR32, int(head["e_shoff"]), "the first ELF section header"
         )

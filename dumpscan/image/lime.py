@@ -24,7 +24,7 @@ def open_lime(source: Source) -> OpenedImage:
 
     :raises UnsupportedImage: another version than 1. :raises DamagedImage: a chunk header is wrong.
     """
-    chunks = _chunks(source)
+    chunks, rest = _chunks(source)
     extents = Extents(*(np.array(column, np.uint64) for column in zip(*chunks, strict=True)))
     found = memory_of(source, extents, 4096, "LiME chunk")
     info = ImageInfo(
@@ -36,17 +36,19 @@ def open_lime(source: Source) -> OpenedImage:
         pages_expected=found.pages_expected,
         truncated=found.bytes_expected > source.size,
         description=f"LiME image with {len(chunks)} memory range{'s' if len(chunks) > 1 else ''}",
-        notes=found.notes,
+        notes=found.notes + ((f"{rest} bytes behind the last chunk are ignored",) if rest else ()),
     )
     return OpenedImage(source.path, info, Hints(), found.memory)
 
 
-def _chunks(source: Source) -> list[tuple[int, int, int]]:
-    """(physical address, bytes, file offset) of every chunk."""
+def _chunks(source: Source) -> tuple[list[tuple[int, int, int]], int]:
+    """(physical address, bytes, file offset) of every chunk, and the bytes of padding behind them."""
     chunks: list[tuple[int, int, int]] = []
     at = 0
     while at + c_lime.CHUNK.itemsize <= source.size:
         head = source.record(c_lime.CHUNK, at, "a LiME chunk header")
+        if chunks and not any(source.take(at, c_lime.CHUNK.itemsize)):
+            break
         first, last = int(head["s_addr"]), int(head["e_addr"])
         if int(head["magic"]) != c_lime.LIME_MAGIC:
             raise _damaged(source, at, f"holds {int(head['magic']):#x} instead of the mark EMiL")
@@ -62,8 +64,10 @@ def _chunks(source: Source) -> list[tuple[int, int, int]]:
         at += c_lime.CHUNK.itemsize + last - first + 1
     if not chunks:
         raise _damaged(source, 0, "is cut off")
-    return chunks
+    return chunks, max(source.size - at, 0)
 
 
 def _damaged(source: Source, at: int, what: str) -> DamagedImage:
-    return DamagedImage(f"{source.path.name}: the LiME chunk at file offset {at:#x} {what}; the image is damaged")
+    return DamagedImage(
+        f"{source.path.name}: the LiME chunk at file offset {at:#x} {what}; the image is damaged"
+    )

@@ -59,10 +59,10 @@ def check_plausible(source: Source) -> None:
     rows = np.linspace(0, source.size // PAGE - 1, _SAMPLES).astype(np.int64)
     sample = source.data[: source.size // PAGE * PAGE].reshape(-1, PAGE)[rows]
     zeros = (sample == 0).mean(axis=1)
-    if zeros.max() < _ZERO_SHARE:
-        raise NotAnImage(f"{name}: no known format, and compressed or encrypted throughout; unpack it first")
     if _is_text(sample.reshape(-1)):
         raise NotAnImage(f"{name}: a text file, not a memory image")
+    if zeros.max() < _ZERO_SHARE:
+        raise NotAnImage(f"{name}: no known format, and compressed or encrypted throughout; unpack it first")
     if zeros.min() == 1 and not _any_set(source.data):
         raise NotAnImage(f"{name}: holds nothing but zeros; the capture failed, repeat it")
 
@@ -72,7 +72,7 @@ def _is_text(data: U8) -> bool:
     printable = ((data >= 0x20) & (data < 0x7F)) | ((data >= 9) & (data <= 13))
     share = float(printable.mean())
     zero = float((data == 0).mean())
-    return share > 0.99 or (share + zero > 0.99 and 0.4 < share)
+    return share > 0.99 or (share + zero > 0.99 and share > 0.4)
 
 
 def _any_set(data: U8) -> bool:

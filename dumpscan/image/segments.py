@@ -66,8 +66,8 @@ def _ordered(source: Source, extents: Extents, what: str) -> tuple[I64, I64, I64
     if len(bad):
         k = int(bad[0])
         raise DamagedImage(
-            f"{source.path.name}: the {what}s at file offsets {int(offset[k]):#x} and {int(offset[k + 1]):#x} "
-            f"both claim physical {int(address[k + 1]):#x}; the header is damaged"
+            f"{source.path.name}: the {what}s at file offsets {int(offset[k]):#x} and {int(offset[k + 1]):#x}"
+            f" both claim physical {int(address[k + 1]):#x}; the header is damaged"
         )
     return _joined(address, size, offset)
 

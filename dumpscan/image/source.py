@@ -47,8 +47,8 @@ class Source:
         end = offset + count * kind.itemsize
         if offset < 0 or count < 0 or end > self.size:
             raise DamagedImage(
-                f"{self.path.name}: {what} at file offset {offset:#x} needs {count * kind.itemsize:#x} bytes, "
-                f"but the file ends at {self.size:#x}; it is cut off or its header is damaged"
+                f"{self.path.name}: {what} at file offset {offset:#x} needs {count * kind.itemsize:#x} bytes,"
+                f" but the file ends at {self.size:#x}; it is cut off or its header is damaged"
             )
         return self.data[offset:end].view(kind)
 

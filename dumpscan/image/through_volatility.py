@@ -76,7 +76,7 @@ class LayerMemory:
         except exceptions.InvalidAddressException as error:
             where = error.invalid_address if isinstance(error.invalid_address, int) else pa
             raise AbsentMemory(where, n, physical=True) from None
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:
             # Decoders of damaged containers raise whatever they stumble over.
             why = f"volatility3 cannot decode it: {type(error).__name__}"
             raise AbsentMemory(pa, n, physical=True, why=why) from None
@@ -127,7 +127,9 @@ def memory_of_layer(layer: Any, page_size: int = PAGE) -> PhysicalMemory:
         return LayerMemory(layer, page_size)
     spans = [(0, source.size, 0)] if base is layer else [(at, n, to) for at, n, to, _, _ in _mapping(layer)]
     columns = [np.array(column, np.uint64) for column in zip(*spans, strict=True)]
-    return memory_of(source, Extents(*columns), page_size, "segment").memory if columns else LayerMemory(layer)
+    return (
+        memory_of(source, Extents(*columns), page_size, "segment").memory if columns else LayerMemory(layer)
+    )
 
 
 def _plain_file(layer: Any) -> Source | None:
@@ -181,8 +183,8 @@ def open_through(source: Source, kind: str) -> OpenedImage:
         ) from None
     if getattr(layers, "HAS_SNAPPY", True) is False:
         raise UnsupportedImage(
-            f"{source.path.name}: an {what}, whose compression needs the snappy library; install libsnappy, or "
-            "convert the file with 'avml-convert'"
+            f"{source.path.name}: an {what}, whose compression needs the snappy library; install libsnappy, "
+            "or convert the file with 'avml-convert'"
         )
     memory = LayerMemory(_stacked(source, getattr(layers, stacker), what))
     pages = int(memory.runs().page_count.sum())
@@ -197,11 +199,16 @@ def open_through(source: Source, kind: str) -> OpenedImage:
 
 
 def _check_first(source: Source, kind: str) -> None:
-    """Refuse what would make volatility3's reader run on for a long time."""
+    """Refuse what volatility3's reader would run on for ever over, or reject without a reason."""
     if kind == "qemu" and source.take(4, 4) != b"\0\0\0\3":
         raise UnsupportedImage(
-            f"{source.path.name}: a QEMU savevm stream of version {source.take(4, 4).hex()}; version 3 is read"
+            f"{source.path.name}: a QEMU savevm stream of version {source.take(4, 4).hex()}; "
+            "version 3 is read"
         )
+    if kind == "avml":
+        from dumpscan.image.avml_check import check_avml
+
+        check_avml(source)
 
 
 def _stacked(source: Source, stacker: Any, what: str) -> Any:
@@ -217,14 +224,17 @@ def _stacked(source: Source, stacker: Any, what: str) -> Any:
         context.add_layer(physical.FileLayer(context, "dumpscan.file", "dumpscan_file"))
         try:
             layer = stacker.stack(context, "dumpscan_file")
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:
             # Its readers raise whatever a damaged file makes them stumble over.
             detail = " ".join(str(error).split()) or type(error).__name__
             raise DamagedImage(
-                f"{source.path.name}: a {what} that volatility3 cannot read ({detail}); it is damaged or cut off"
+                f"{source.path.name}: a {what} that volatility3 cannot read ({detail}); it is damaged "
+                "or cut off"
             ) from None
         if layer is None:
-            raise DamagedImage(f"{source.path.name}: a {what} that volatility3 does not accept; it is damaged")
+            raise DamagedImage(
+                f"{source.path.name}: a {what} that volatility3 does not accept; it is damaged"
+            )
         context.add_layer(layer)
     _mend(layer)
     return layer

@@ -70,7 +70,11 @@ def _state_beside(path: Path) -> Source | None:
 
 
 def _opened(
-    path: Path, memory: Source, state: State | None, state_name: str | None, inline: tuple[int, int] | None = None
+    path: Path,
+    memory: Source,
+    state: State | None,
+    state_name: str | None,
+    inline: tuple[int, int] | None = None,
 ) -> OpenedImage:
     start, size = inline or (0, memory.size)
     regions = state.regions if state else ()
@@ -96,9 +100,9 @@ def _opened(
     return OpenedImage(path, info, _hints(state), found.memory)
 
 
-def _scaled(pages: np.ndarray[tuple[int, ...], np.dtype[np.uint64]]) -> np.ndarray[
-    tuple[int, ...], np.dtype[np.uint64]
-]:
+def _scaled(
+    pages: np.ndarray[tuple[int, ...], np.dtype[np.uint64]],
+) -> np.ndarray[tuple[int, ...], np.dtype[np.uint64]]:
     """Pages as bytes, without wrapping: absurd numbers stay absurd and are refused with their place."""
     return np.minimum(pages, np.uint64(1 << 51)) * np.uint64(c_vmware.PAGE)
 

@@ -59,7 +59,8 @@ def read_state(source: Source) -> State:
         if tag.name == b"Memory" and tag.size > 8:
             if tag.size != tag.full_size:
                 raise UnsupportedImage(
-                    f"{source.path.name}: the memory in this VMware state file is compressed; use the .vmem file"
+                    f"{source.path.name}: the memory in this VMware state file is compressed; "
+                    "use the .vmem file"
                 )
             inline = (tag.at, tag.size)
         elif tag.size <= 8:
@@ -78,8 +79,8 @@ def _groups(source: Source) -> dict[bytes, int]:
     count = int(head["GroupCount"])
     if count > _MAX_GROUPS:
         raise DamagedImage(
-            f"{source.path.name}: the VMware state header claims {count:#x} groups (file offset 0x8); the file "
-            "is damaged"
+            f"{source.path.name}: the VMware state header claims {count:#x} groups (file offset 0x8); "
+            "the file is damaged"
         )
     table = source.table(c_vmware.GROUP, c_vmware.HEADER.itemsize, count, "the VMware group table")
     return {bytes(group["Name"]): int(group["Offset"]) for group in table}
@@ -125,12 +126,12 @@ def _u(source: Source, at: int, width: int) -> int:
     return int.from_bytes(source.take(at, width), "little")
 
 
-def _regions(
-    source: Source, numbers: dict[tuple[bytes, tuple[int, ...]], int]
-) -> tuple[Region, ...]:
+def _regions(source: Source, numbers: dict[tuple[bytes, tuple[int, ...]], int]) -> tuple[Region, ...]:
     count = numbers.get((b"regionsCount", ()), 0)
     if count > _MAX_REGIONS:
-        raise DamagedImage(f"{source.path.name}: the VMware state claims {count:#x} memory regions; it is damaged")
+        raise DamagedImage(
+            f"{source.path.name}: the VMware state claims {count:#x} memory regions; it is damaged"
+        )
     regions = []
     for index in range(count):
         keys = [(name, (index,)) for name in (b"regionPPN", b"regionPageNum", b"regionSize")]

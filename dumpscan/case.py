@@ -18,7 +18,7 @@ from dumpscan.image.recognise import open_image
 from dumpscan.kernel.find import Progress
 from dumpscan.kernel.kernel import Kernel
 from dumpscan.kernel.locate import locate_kernel
-from dumpscan.model import Drivers, ImageInfo, Pool, Pools, Tool, Verdict
+from dumpscan.model import Drivers, ImageInfo, Info, Pool, Pools, Tool, Verdict
 
 if TYPE_CHECKING:
     from dumpscan.pool.census import Census
@@ -57,6 +57,12 @@ class Case:
         return locate_kernel(
             self.opened, symbol_dirs=self.options.symbol_dirs, progress=self.options.progress
         )
+
+    def describe(self) -> Info:
+        """What the file is, what its header claims, and the kernel in it if one is found."""
+        from dumpscan.kernel.overview import describe
+
+        return replace(describe(self.opened, lambda: (self.kernel, self.drivers)), tool=_tool())
 
     @cached_property
     def drivers(self) -> Drivers:
@@ -125,7 +131,11 @@ class Case:
 
 
 def _signed(verdict: Verdict) -> Verdict:
-    return replace(verdict, tool=Tool(version=__version__))
+    return replace(verdict, tool=_tool())
+
+
+def _tool() -> Tool:
+    return Tool(version=__version__)
 
 
 def open_case(path: str | PathLike[str], options: Options | None = None) -> Case:

@@ -244,7 +244,10 @@ class FixRow:
 
 @dataclass(frozen=True, slots=True)
 class Fix:
-    """Does this kernel carry the fix? state: vulnerable, fixed, out-of-scope, prerequisite-missing, unknown."""
+    """Does this kernel carry the fix?
+
+    state: vulnerable, fixed, out-of-scope, prerequisite-missing or unknown.
+    """
 
     state: str
     hotfix: str | None = None
@@ -326,6 +329,44 @@ class Pools:
     page_states: Mapping[str, PageStates] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     schema: str = POOLS_SCHEMA
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What the container claims, before anything is verified; None where it says nothing.
+
+    Addresses are hexadecimal strings. ``pool_pages`` are a triage dump's pool figures, in pages.
+    """
+
+    arch: str | None = None
+    build: int | None = None
+    checked: bool | None = None
+    pae: bool | None = None
+    dtbs: tuple[str, ...] = ()
+    kdbg: str | None = None
+    ps_loaded_module_list: str | None = None
+    ps_active_process_head: str | None = None
+    pfn_database: str | None = None
+    product_type: int | None = None
+    pool_pages: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Info:
+    """What a file is and which kernel is in it (schema ``dumpscan.info/1``).
+
+    ``kernel`` and ``drivers`` are None where no kernel was found, and ``notes`` say why; ``machine``
+    is then what the header claims.
+    """
+
+    image: ImageInfo
+    header: Header
+    kernel: KernelInfo | None = None
+    machine: Machine = field(default_factory=Machine)
+    drivers: Drivers | None = None
+    notes: tuple[str, ...] = ()
+    tool: Tool = field(default_factory=Tool)
+    schema: str = INFO_SCHEMA
 
 
 def to_dict(value: Any) -> Any:

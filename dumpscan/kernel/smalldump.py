@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from dumpscan.image.opened import OpenedImage
+from dumpscan.image.opened import Hints, OpenedImage
 from dumpscan.kernel import build, c_builds
 from dumpscan.kernel.times import filetime_text
 from dumpscan.model import Drivers, KernelInfo, Machine, Unloads
@@ -35,10 +35,15 @@ def describe(opened: OpenedImage) -> tuple[KernelInfo, Machine, Drivers]:
         checked=hints.checked,
         kdbg=hex(hints.kdbg) if hints.kdbg else None,
     )
-    machine = Machine(
+    drivers = Drivers(None, recent, loaded, len(triage.unloaded) if triage else None)
+    return info, claimed_machine(hints), drivers
+
+
+def claimed_machine(hints: Hints) -> Machine:
+    """State of the machine as far as a header tells."""
+    return Machine(
         hints.bugcheck,
         filetime_text(hints.system_time or 0),
         hints.uptime / 1e7 if hints.uptime else None,
         hints.processors,
     )
-    return info, machine, Drivers(None, recent, loaded, len(triage.unloaded) if triage else None)

@@ -1,0 +1,100 @@
+"""``dumpscan verdict``: the whole answer for one image."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from dumpscan.cli.common import image_options, no_color_option, open_for
+from dumpscan.cli.output import emit
+from dumpscan.errors import ExitCode
+
+if TYPE_CHECKING:
+    from dumpscan.model import Verdict
+    from dumpscan.verdict.settings import Settings
+
+EXIT_CODES = {
+    "does-not-exhibit": ExitCode.OK,
+    "exhibits": ExitCode.EXHIBITS,
+    "unexpected": ExitCode.UNEXPECTED,
+    "inconclusive": ExitCode.INCONCLUSIVE,
+}
+
+
+@click.command("verdict")
+@image_options
+@no_color_option
+@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.option(
+    "--exit-code",
+    is_flag=True,
+    help="Exit with the answer: 0 does-not-exhibit, 10 exhibits, 11 unexpected, 12 inconclusive.",
+)
+@click.option(
+    "--census",
+    type=click.Choice(["auto", "tables", "pages"]),
+    default="auto",
+    show_default=True,
+    help="Where figures come from: the kernel's tables, a walk of every pool page (slower; also compares "
+    "both), or the walk only where there are no tables.",
+)
+@click.option(
+    "--thresholds",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="TOML file with thresholds of your own.",
+)
+@click.option(
+    "--signature",
+    "signatures",
+    type=click.Path(path_type=Path, dir_okay=False),
+    multiple=True,
+    metavar="FILE",
+    help="TOML file with a further leak signature to look for. Repeatable.",
+)
+def command(
+    image: Path,
+    output: Path | None,
+    quiet: bool,
+    symbols: tuple[Path, ...],
+    no_color: bool,
+    form: str,
+    exit_code: bool,
+    census: str,
+    thresholds: Path | None,
+    signatures: tuple[Path, ...],
+) -> int:
+    """Judge IMAGE: which kernel, what ate the pool, is it KB950162, what to install."""
+    settings = _settings(thresholds, signatures)
+    with open_for(
+        image, quiet=quiet, symbols=symbols, output=output, census=census, settings=settings
+    ) as case:
+        verdict = case.verdict()
+    _show(verdict, form, output, no_color)
+    return EXIT_CODES[verdict.verdict.code] if exit_code else ExitCode.OK
+
+
+def _settings(thresholds: Path | None, signatures: tuple[Path, ...]) -> Settings | None:
+    """A user's files are read before the image: a misspelt threshold is known at once."""
+    if thresholds is None and not signatures:
+        return None
+    from dumpscan.verdict.settings import Settings
+
+    return Settings.load(thresholds, signatures)
+
+
+def _show(verdict: Verdict, form: str, output: Path | None, no_color: bool) -> None:
+    if form == "json":
+        from dumpscan.report import json
+
+        emit([json.render(verdict)], output)
+        return
+    from dumpscan.report import text
+
+    if output is not None:
+        emit([text.render(verdict)], output)
+    else:
+        text.write(verdict, sys.stdout, colour=False if no_color else None)

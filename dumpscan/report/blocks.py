@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Headline:
+class Headline(NamedTuple):
     """The one line that answers. ``tone`` is good, bad or unsure."""
 
     text: str
     tone: str
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(NamedTuple):
     """Labelled lines: (label, text); an empty label continues the one above."""
 
     rows: tuple[tuple[str, str], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Table:
+class Table(NamedTuple):
     """Columns are (heading, is_number). ``marked`` are indexes of rows to stand out."""
 
     title: str
@@ -30,16 +27,14 @@ class Table:
     marked: frozenset[int] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
-class Items:
+class Items(NamedTuple):
     """Marked sentences: (mark, text, origin). Marks: + supports, - contradicts, ? unknown, blank."""
 
     title: str
     rows: tuple[tuple[str, str, str], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Paragraph:
+class Paragraph(NamedTuple):
     """A titled text."""
 
     title: str

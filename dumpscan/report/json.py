@@ -12,6 +12,7 @@ from typing import Any
 from dumpscan.model import to_dict
 
 _WIDTH = 110
+_encode = json.JSONEncoder(allow_nan=False).encode
 
 
 def render(document: Any) -> str:
@@ -21,15 +22,15 @@ def render(document: Any) -> str:
 
 def line(document: Any) -> str:
     """Return a record, or plain JSON types, as one line (JSON Lines), line break included."""
-    return json.dumps(to_dict(document), allow_nan=False) + "\n"
+    return _encode(to_dict(document)) + "\n"
 
 
 def _layout(value: Any, depth: int) -> str:
-    compact = json.dumps(value, allow_nan=False)
+    compact = _encode(value)
     if len(compact) + depth <= _WIDTH or not isinstance(value, (dict, list)):
         return compact
     inner, outer = " " * (depth + 2), " " * depth
     if isinstance(value, dict):
-        members = [f"{inner}{json.dumps(key)}: {_layout(item, depth + 2)}" for key, item in value.items()]
+        members = [f"{inner}{_encode(key)}: {_layout(item, depth + 2)}" for key, item in value.items()]
         return "{\n" + ",\n".join(members) + f"\n{outer}}}"
     return "[\n" + ",\n".join(inner + _layout(item, depth + 2) for item in value) + f"\n{outer}]"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Iterable
 
@@ -9,6 +10,8 @@ from dumpscan.report.blocks import Block, Facts, Headline, Items, Table
 from dumpscan.report.safe import printable
 
 _LABEL = 10
+_QUOTED_TAG = re.compile(r"'[^']{4}'")
+_HELD = "\xa0"  # printable() leaves none of its own, and textwrap does not break at it
 
 
 def render(blocks: Iterable[Block], width: int = 80) -> str:
@@ -20,34 +23,35 @@ def _lines(block: Block, width: int) -> list[str]:
     if isinstance(block, Headline):
         return wrap(block.text, width)
     if isinstance(block, Facts):
-        return [line for label, text in block.rows for line in _hang(label.ljust(_LABEL), text, width)]
+        return [line for label, text in block.rows for line in hang(label.ljust(_LABEL), text, width)]
     if isinstance(block, Table):
         return table_lines(block, width)
     if isinstance(block, Items):
         return [block.title, *(line for row in block.rows for line in _item(row, width))]
-    return [block.title, *_hang("  ", block.text, width)]
+    return [block.title, *hang("  ", block.text, width)]
 
 
 def wrap(text: str, width: int, first: str = "", rest: str = "") -> list[str]:
-    """Wrap untrusted text; runs of blanks stay (they are part of tags), long words are cut."""
-    return textwrap.wrap(
-        printable(text),
+    """Wrap untrusted text. A quoted tag (``'Pp  '``) is never broken, its blanks count."""
+    whole = _QUOTED_TAG.sub(lambda tag: tag[0].replace(" ", _HELD), printable(text))
+    lines = textwrap.wrap(
+        whole,
         width,
         initial_indent=first,
         subsequent_indent=rest,
-        replace_whitespace=False,
-        expand_tabs=False,
         break_on_hyphens=False,
-    ) or [first.rstrip()]
+    )
+    return [line.replace(_HELD, " ") for line in lines] or [first.rstrip()]
 
 
-def _hang(label: str, text: str, width: int) -> list[str]:
+def hang(label: str, text: str, width: int) -> list[str]:
+    """Wrap with a label in front and the following lines indented under the text."""
     return wrap(text, width, label, " " * len(label))
 
 
 def _item(row: tuple[str, str, str], width: int) -> list[str]:
     mark, text, origin = row
-    return _hang(f"  {mark or ' '} ", f"{text} [{origin}]" if origin else text, width)
+    return hang(f"  {mark or ' '} ", f"{text} [{origin}]" if origin else text, width)
 
 
 def table_lines(table: Table, width: int) -> list[str]:

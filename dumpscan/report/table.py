@@ -5,8 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from dumpscan.model import Pools, TagUse
 from dumpscan.report import figures, json, plain
@@ -24,8 +23,7 @@ _COLUMNS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class PoolRow:
+class PoolRow(NamedTuple):
     """One tag in one pool. ``big_*`` are None where big allocations are not counted apart."""
 
     tag: str
@@ -47,13 +45,14 @@ def pool_rows(tags: Iterable[TagUse]) -> list[PoolRow]:
             big = part.big
             if part.allocs or part.frees or part.outstanding or part.bytes or (big and big.count):
                 count, octets = (big.count, big.bytes) if big is not None else (None, None)
-                rows.append(
-                    PoolRow(
-                        use.tag, pool, part.allocs, part.frees, part.outstanding, part.bytes,
-                        count, octets, use.source,
-                    )
-                )  # fmt: skip
+                counters = (part.allocs, part.frees, part.outstanding, part.bytes)
+                rows.append(PoolRow(use.tag, pool, *counters, count, octets, use.source))
     return rows
+
+
+def total_bytes(row: PoolRow) -> int:
+    """Bytes of a row; a walk counts big allocations apart, a tracker includes them."""
+    return row.bytes + (row.big_bytes or 0 if row.source == "pages" else 0)
 
 
 def pool_table(title: str, rows: Sequence[PoolRow], stand_out: Collection[str] = ()) -> Table:
@@ -78,9 +77,9 @@ def render_pools(pools: Pools, output: str = "table", width: int = 80) -> str:
         return json.render(pools)
     rows = pool_rows(pools.tags)
     if output == "csv":
-        return "".join(csv_lines(tuple(PoolRow.__dataclass_fields__), map(asdict, rows)))
+        return "".join(csv_lines(PoolRow._fields, (row._asdict() for row in rows)))
     if output == "jsonl":
-        return "".join(json.line(row) for row in rows)
+        return "".join(json.line(row._asdict()) for row in rows)
     title = f"{pools.image.path}: {len(pools.tags):,} tags from {pools.source}"
     lines = plain.table_lines(pool_table(printable(title), rows), max(width, 100))
     return "\n".join([*lines, *(printable(note) for note in pools.notes)]) + "\n"

@@ -1,4 +1,8 @@
-"""Blocks on a colour terminal, through rich. Imported only when standard output is a terminal."""
+"""Blocks on a colour terminal, through rich. Imported only when standard output is a terminal.
+
+Lines are wrapped by :mod:`dumpscan.report.plain`, which keeps the blanks of tags together; rich
+styles them and lays out the tables. Every text is a rich ``Text``: markup in it is not obeyed.
+"""
 
 from __future__ import annotations
 
@@ -6,48 +10,56 @@ from collections.abc import Iterable
 from typing import TextIO
 
 from rich.console import Console
-from rich.padding import Padding
 from rich.table import Table as Grid
 from rich.text import Text
 
+from dumpscan.report import plain
 from dumpscan.report.blocks import Block, Facts, Headline, Items, Paragraph, Table
 from dumpscan.report.safe import printable
 
 _TONES = {"good": "bold green", "bad": "bold red", "unsure": "bold yellow"}
-_MARKS = {"+": "red", "-": "green", "?": "yellow"}
+_MARKS = {"+": "red", "-": "green", "?": "yellow", "!": "bold red"}
+_LABEL = 10
 
 
 def write(blocks: Iterable[Block], stream: TextIO, width: int | None = None) -> None:
-    """Print the blocks. Texts are rich ``Text`` objects: markup in them is not obeyed."""
+    """Print the blocks as wide as the terminal, or ``width`` columns."""
     console = Console(file=stream, width=width, highlight=False, emoji=False, markup=False)
     for number, block in enumerate(blocks):
         if number:
             console.print()
-        _print(console, block)
+        if isinstance(block, Table):
+            console.print(_table(block))
+        else:
+            for line in _lines(block, max(console.width, 40)):
+                console.print(line, no_wrap=True, overflow="fold", crop=False)
 
 
-def _print(console: Console, block: Block) -> None:
+def _lines(block: Block, width: int) -> list[Text]:
     if isinstance(block, Headline):
-        console.print(Text(printable(block.text), style=_TONES.get(block.tone, "bold")))
-    elif isinstance(block, Facts):
-        console.print(_facts(block))
-    elif isinstance(block, Table):
-        console.print(_table(block))
-    elif isinstance(block, Items):
-        console.print(Text(printable(block.title), style="bold"))
-        console.print(_items(block))
-    elif isinstance(block, Paragraph):
-        console.print(Text(printable(block.title), style="bold"))
-        console.print(Padding(Text(printable(block.text)), (0, 0, 0, 2)))
+        return [Text(line, style=_TONES.get(block.tone, "bold")) for line in plain.wrap(block.text, width)]
+    if isinstance(block, Facts):
+        return [line for label, text in block.rows for line in _labelled(label, text, width)]
+    if isinstance(block, Items):
+        rows = [line for row in block.rows for line in _item(row, width)]
+        return [Text(printable(block.title), style="bold"), *rows]
+    assert isinstance(block, Paragraph)
+    lines = plain.hang("  ", block.text, width)
+    return [Text(printable(block.title), style="bold"), *(Text(line) for line in lines)]
 
 
-def _facts(block: Facts) -> Grid:
-    grid = Grid.grid(padding=(0, 2, 0, 0))
-    grid.add_column(style="bold", min_width=8, no_wrap=True)
-    grid.add_column(overflow="fold")
-    for label, text in block.rows:
-        grid.add_row(Text(printable(label)), Text(printable(text)))
-    return grid
+def _labelled(label: str, text: str, width: int) -> list[Text]:
+    lines = [Text(line) for line in plain.hang(label.ljust(_LABEL), text, width)]
+    lines[0].stylize("bold", 0, _LABEL)
+    return lines
+
+
+def _item(row: tuple[str, str, str], width: int) -> list[Text]:
+    mark, text, origin = row
+    sentence = f"{text} [{origin}]" if origin else text
+    lines = [Text(line) for line in plain.hang(f"  {mark or ' '} ", sentence, width)]
+    lines[0].stylize(_MARKS.get(mark, ""), 0, 4)
+    return lines
 
 
 def _table(block: Table) -> Grid:
@@ -58,16 +70,4 @@ def _table(block: Table) -> Grid:
     for index, row in enumerate(block.rows):
         style = "bold red" if index in block.marked else ""
         grid.add_row(*(Text(printable(cell), style=style) for cell in row))
-    return grid
-
-
-def _items(block: Items) -> Grid:
-    grid = Grid.grid(padding=(0, 1, 0, 0))
-    grid.add_column(width=3, justify="right")
-    grid.add_column(overflow="fold")
-    for mark, text, origin in block.rows:
-        sentence = Text(printable(text))
-        if origin:
-            sentence.append(f" [{printable(origin)}]", style="dim")
-        grid.add_row(Text(mark, style=_MARKS.get(mark, "")), sentence)
     return grid

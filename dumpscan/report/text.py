@@ -17,6 +17,7 @@ from dumpscan.report.blocks import Block, Facts, Headline, Items, Paragraph
 _TONES = {"exhibits": "bad", "unexpected": "bad", "does-not-exhibit": "good"}
 _MARKS = {"supports": "+", "contradicts": "-", "unknown": "?", "neutral": " "}
 _TOP_TAGS = 10
+_LEAK_TAGS = frozenset({"IoSe", "Pp  "})  # always shown, however small
 
 
 def render(verdict: Verdict, width: int = 80) -> str:
@@ -171,13 +172,13 @@ def _driver_rows(drivers: Drivers) -> list[tuple[str, str]]:
 def _tag_table(verdict: Verdict) -> list[Block]:
     if not verdict.pool.tags:
         return []
-    hit = {word.id: word for word in verdict.signature.evidence}
-    named = {suspect.tag for suspect in verdict.suspects}
-    stand_out = named | ({"IoSe", "Pp  "} if verdict.signature.state in ("present", "early") else set())
-    always = {"IoSe", "Pp  "} if hit else set()
-    rows = table.pool_rows(verdict.pool.tags)
-    rows.sort(key=lambda row: -row.bytes)
-    shown = [row for i, row in enumerate(rows) if i < _TOP_TAGS or (row.tag in always and row.outstanding)]
+    stand_out = {suspect.tag for suspect in verdict.suspects}
+    if verdict.signature.state in ("present", "early"):
+        stand_out |= _LEAK_TAGS
+    rows = sorted(table.pool_rows(verdict.pool.tags), key=table.total_bytes, reverse=True)
+    shown = [
+        row for i, row in enumerate(rows) if i < _TOP_TAGS or (row.tag in _LEAK_TAGS and row.outstanding)
+    ]
     related = [row for row in table.pool_rows(verdict.signature.related) if row.outstanding > 0]
     found: list[Block] = [table.pool_table("Largest pool tags", shown, stand_out)]
     if related:

@@ -67,7 +67,9 @@ def absent(fix: Fix, suspects: tuple[Suspect, ...]) -> str:
             "No tag holds an unusual share of a pool: the hang probably has another cause than a pool leak."
         )
     if fix.state == "vulnerable":
-        text += f" The kernel does not have the fix of {load_article().id}, but this image gives no reason for it."
+        text += (
+            f" The kernel lacks the fix of {load_article().id}, but this image gives no reason to install it."
+        )
     return text
 
 

@@ -8,9 +8,8 @@ two, both multiprocessor (facts/kernel-versions.md section 5).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from dumpscan.model import FixRow, KernelInfo
 from dumpscan.verdict.data import HERE, read_toml
@@ -25,8 +24,7 @@ _XP_BY_KIND = {  # (pae, multiprocessor): facts/kernel-versions.md section 5
 _VISTA_TABLES = {"x86": "vista-x86", "x64": "vista-x64", "ia64": "vista-ia64"}
 
 
-@dataclass(frozen=True, slots=True)
-class FixedVersion:
+class FixedVersion(NamedTuple):
     """The first version with the fix for one build. ``file_date`` is YYYY-MM-DD, UTC."""
 
     build: int
@@ -40,9 +38,20 @@ class FixedVersion:
         return int(self.version.rsplit(".", 1)[1])
 
 
-@dataclass(frozen=True, slots=True)
-class Article:
-    """The article. ``tables`` maps a key to (heading, rows); rows are plain dictionaries."""
+class Row(NamedTuple):
+    """One row of a file table; ``size`` in bytes, date and time as the article prints them (UTC)."""
+
+    file: str
+    version: str
+    size: int
+    date: str
+    time: str
+    platform: str
+    sp_requirement: str | None = None
+
+
+class Article(NamedTuple):
+    """The article. ``tables`` maps a key to (heading, rows)."""
 
     id: str
     title: str
@@ -50,7 +59,7 @@ class Article:
     applies_to: tuple[str, ...]
     fixed: tuple[FixedVersion, ...]
     products: Mapping[str, Mapping[str, Any]]
-    tables: Mapping[str, tuple[str, tuple[Mapping[str, Any], ...]]]
+    tables: Mapping[str, tuple[str, tuple[Row, ...]]]
 
     def fixed_version(self, build: int, service_pack: int) -> FixedVersion | None:
         """The fixed version for a build, or None where the article lists none."""
@@ -71,8 +80,16 @@ def load_article() -> Article:
         applies_to=tuple(raw["applies_to"]),
         fixed=tuple(FixedVersion(**entry) for entry in raw["fixed"]),
         products=raw["products"],
-        tables={table["key"]: (table["heading"], tuple(table["rows"])) for table in raw["tables"]},
+        tables={table["key"]: (table["heading"], _rows(table["rows"])) for table in raw["tables"]},
     )
+
+
+def _rows(text: str) -> tuple[Row, ...]:
+    rows = []
+    for line in text.splitlines():
+        file, version, size, *rest = line.split(" | ")
+        rows.append(Row(file, version, int(size.replace(",", "")), *rest))
+    return tuple(rows)
 
 
 def find_row(kernel: KernelInfo, fixed: FixedVersion) -> FixRow | None:
@@ -85,14 +102,14 @@ def find_row(kernel: KernelInfo, fixed: FixedVersion) -> FixRow | None:
     article = load_article()
     heading, rows = article.tables[table]
     for row in rows:
-        if row["version"] == fixed.version and row["file"].lower() == name + ".exe":
+        if row.version == fixed.version and row.file.lower() == name + ".exe":
             product = article.products["xp" if xp else "vista"]
             return FixRow(
                 table=heading,
                 packages=() if xp else packages(kernel, rows, fixed.version),
                 prerequisite=product["prerequisite"],
                 restart=product["restart"],
-                **row,
+                **row._asdict(),
             )
     return None
 
@@ -125,11 +142,11 @@ def _vista_file_name(kernel: KernelInfo) -> str | None:
     return None if pae is None else ("ntkrnlpa" if pae else "ntoskrnl")
 
 
-def packages(kernel: KernelInfo, rows: tuple[Mapping[str, Any], ...], version: str) -> tuple[str, ...]:
+def packages(kernel: KernelInfo, rows: tuple[Row, ...], version: str) -> tuple[str, ...]:
     """Names of the edition's servicing packages in a Vista table, then the kernel's manifest."""
     server = kernel.arch == "ia64" or "server" in (kernel.product or "").lower()
     editions = ("_server", "_sc") if server else ("_client",)
-    names = [row["file"] for row in rows]
+    names = [row.file for row in rows]
     chosen = [
         name
         for edition in editions

@@ -103,8 +103,8 @@ def _by_branch(kernel: KernelInfo, fixed: FixedVersion, branch: str) -> Fix:
         state, reason = (
             "unknown",
             (
-                f"the servicing branch of this kernel is unknown: revision {revision or 'unknown'} alone does "
-                f"not tell whether it is a GDR kernel (without the fix) or a QFE/LDR one (fixed from "
+                f"the servicing branch of this kernel is unknown: revision {revision or 'unknown'} alone "
+                f"does not tell whether it is a GDR kernel (without the fix) or a QFE/LDR one (fixed from "
                 f"{fixed.version} on)"
             ),
         )
@@ -114,7 +114,7 @@ def _by_branch(kernel: KernelInfo, fixed: FixedVersion, branch: str) -> Fix:
 def _reason_outside_branch(revision: int | None, fixed: FixedVersion, branch: str) -> str:
     if branch == "rtm":
         return (
-            f"the kernel is the one of the service pack or release itself (revision {revision or 'unknown'}); "
+            f"the kernel of the release or service pack itself (revision {revision or 'unknown'}); "
             f"the hotfix ({fixed.version}) was made later and only in the QFE/LDR branch"
         )
     if revision is not None and revision >= fixed.revision and fixed.build == 2600:

@@ -29,6 +29,8 @@ from dumpscan.verdict.settings import Settings
 from dumpscan.verdict.signature import evaluate
 from dumpscan.verdict.suspects import find_suspects
 
+__all__ = ["Settings", "conclude", "judge"]
+
 # A fixed or uncovered kernel with small numbers is no "unexpected": too weak to accuse the fix.
 _CODES = {
     ("present", "vulnerable"): "exhibits",
@@ -62,10 +64,10 @@ def judge(
     """
     settings = settings or Settings()
     fix = decide(kernel)
-    main, *others = (evaluate(signature, pool, drivers, where) for signature in settings.signatures)
+    main, *others = (evaluate(signature, pool, drivers, where) for signature in settings.chosen())
     explained = {
         tag
-        for signature, result in zip(settings.signatures, (main, *others), strict=True)
+        for signature, result in zip(settings.chosen(), (main, *others), strict=True)
         if result.state in ("present", "early")
         for tag in signature.tags
     }
@@ -97,7 +99,7 @@ def conclude(
 ) -> Judgement:
     """Return code, summary and advice from the parts."""
     seen = Observation(pool, drivers)
-    tags = settings.signatures[0].tags
+    tags = settings.chosen()[0].tags
     if image.format.startswith("triage"):
         return Judgement("inconclusive", advice.triage_summary(kernel), advice.triage(drivers))
     if signature.state == "absent":

@@ -8,7 +8,7 @@ and "at most?" and get yes, no or unknown.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from dumpscan.model import Drivers, Pool, PoolLimits, PoolUse, TagUse
 
@@ -19,8 +19,7 @@ _COMPLETE = 0.9995
 _UNSEEN_ALLOWANCE = 1.5
 
 
-@dataclass(frozen=True, slots=True)
-class Bounds:
+class Bounds(NamedTuple):
     """``low <= truth <= high``; None is unbounded. ``shown`` is the figure to print."""
 
     low: float | None

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from math import isfinite
-from typing import Any
+from typing import Any, NamedTuple
 
 from dumpscan.errors import UsageError
 from dumpscan.verdict.data import HERE, read_toml, refuse_unknown
@@ -34,8 +33,7 @@ POOLS = ("any", "paged", "nonpaged")
 OPERATORS = ("all", "any", "first", "not")
 
 
-@dataclass(frozen=True, slots=True)
-class Threshold:
+class Threshold(NamedTuple):
     """A number with the reason why it is that number."""
 
     name: str
@@ -44,8 +42,7 @@ class Threshold:
     rationale: str
 
 
-@dataclass(frozen=True, slots=True)
-class Condition:
+class Condition(NamedTuple):
     """One question to the observation. ``per`` is ``unloads`` or another tag (measure ``whole``)."""
 
     id: str
@@ -61,8 +58,7 @@ class Condition:
     role: str = "required"
 
 
-@dataclass(frozen=True, slots=True)
-class Tree:
+class Tree(NamedTuple):
     """``all``, ``any``, ``first`` or ``not`` over children, or ``is`` one condition's id."""
 
     operator: str
@@ -76,17 +72,16 @@ class Tree:
         return set().union(*(child.conditions() for child in self.children))
 
 
-@dataclass(frozen=True, slots=True)
-class Signature:
+class Signature(NamedTuple):
     """A leak: its tags, thresholds, conditions, and states from the strongest on."""
 
     id: str
     title: str
     tags: tuple[str, ...]
-    related: tuple[str, ...] = ()
-    thresholds: Mapping[str, Threshold] = field(default_factory=dict)
-    conditions: tuple[Condition, ...] = ()
-    states: tuple[tuple[str, Tree], ...] = ()
+    related: tuple[str, ...]
+    thresholds: Mapping[str, Threshold]
+    conditions: tuple[Condition, ...]
+    states: tuple[tuple[str, Tree], ...]
     minimum_coverage: str | None = None
 
     def value(self, name: str) -> float:
@@ -139,10 +134,10 @@ def override(signature: Signature, values: Mapping[str, Any], where: str) -> Sig
     """
     refuse_unknown(where, values, signature.thresholds)
     changed = {
-        name: replace(signature.thresholds[name], value=_number(where, name, value))
+        name: signature.thresholds[name]._replace(value=_number(where, name, value))
         for name, value in values.items()
     }
-    return replace(signature, thresholds={**signature.thresholds, **changed})
+    return signature._replace(thresholds={**signature.thresholds, **changed})
 
 
 def _thresholds(where: str, raw: Any) -> dict[str, Threshold]:
@@ -171,7 +166,7 @@ def _conditions(where: str, raw: Any) -> tuple[Condition, ...]:
 
 
 def _condition(here: str, entry: Any) -> Condition:
-    known = (*Condition.__dataclass_fields__, "tag")
+    known = (*Condition._fields, "tag")
     refuse_unknown(here, _table(here, "conditions", entry), known, ("id", "measure"))
     values = {key: _string(here, key, value) for key, value in entry.items() if key not in ("tag", "tags")}
     listed = entry.get("tags", [entry["tag"]] if "tag" in entry else [])

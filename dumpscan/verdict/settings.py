@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from math import isfinite
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from dumpscan.errors import UsageError
 from dumpscan.verdict.data import read_toml, refuse_unknown
@@ -16,12 +16,18 @@ from dumpscan.verdict.suspects import limits
 _SUSPECTS = "suspects"
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """``signatures[0]`` decides the verdict (KB950162); the others are reported beside it."""
+class Settings(NamedTuple):
+    """``signatures[0]`` decides the verdict (KB950162), the others are reported beside it.
 
-    signatures: tuple[Signature, ...] = field(default_factory=lambda: (builtin_signature(),))
-    suspects: Mapping[str, float] = field(default_factory=dict)
+    Without any, the built-in signature decides. Thresholds of ``suspects`` replace the built-in ones.
+    """
+
+    signatures: tuple[Signature, ...] = ()
+    suspects: Mapping[str, float] = MappingProxyType({})
+
+    def chosen(self) -> tuple[Signature, ...]:
+        """The signatures to evaluate, the deciding one first."""
+        return self.signatures or (builtin_signature(),)
 
     @classmethod
     def load(

@@ -7,8 +7,8 @@ not in the image is unknown, never absent. No reader is imported here.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from typing import NamedTuple
 
 from dumpscan.model import Drivers, Evidence, Pool, SignatureResult, TagUse
 from dumpscan.verdict import words
@@ -18,8 +18,7 @@ from dumpscan.verdict.rules import Condition, Signature, Tree
 Truth = bool | None
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(NamedTuple):
     """The answer to one condition: the evidence, and the truth that the states are built from."""
 
     condition: Condition
@@ -27,8 +26,7 @@ class Finding:
     evidence: Evidence
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(NamedTuple):
     """A measured figure with its sentence. ``weak``: too little of it to count against anything."""
 
     bounds: Bounds
@@ -36,8 +34,7 @@ class Reading:
     weak: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
+class Node(NamedTuple):
     """One node of the explanation tree."""
 
     label: str
@@ -45,8 +42,7 @@ class Node:
     children: tuple[Node, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Match:
+class Match(NamedTuple):
     """State of a signature with its whole explanation. ``trees`` maps a state to its tree."""
 
     state: str
@@ -326,7 +322,7 @@ def _ask_whole(signature: Signature, c: Condition, seen: Observation) -> tuple[T
     baseline = signature.value(c.baseline) if c.baseline else 0
     if unit <= 0 or unit < baseline / 2:
         # Nearly every count is a whole number of times a small one, give or take the baseline.
-        text = f"{tag}: {words.count(blocks.shown)} blocks by {words.count(unit)}: too few to say whether in step"
+        text = f"{tag}: {words.count(blocks.shown)} by {words.count(unit)}: too few to say whether in step"
         return None, Reading(UNKNOWN, text)
     number = whole_number(
         blocks.shown,

@@ -8,10 +8,9 @@ blocks, hardly any freed) can be judged only where lifetime counters exist.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from dumpscan.model import Drivers, Pool, PoolUse, Suspect, TagUse
 from dumpscan.verdict import words
@@ -24,8 +23,7 @@ _MOST_PER_UNLOAD = 10
 _PER_UNLOAD_TOLERANCE = 0.1
 
 
-@dataclass(frozen=True, slots=True)
-class KnownTag:
+class KnownTag(NamedTuple):
     """A glob over tags, what it stands for, its usual share, and its own growth threshold if any."""
 
     match: str
@@ -34,8 +32,7 @@ class KnownTag:
     growth: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class TagKnowledge:
+class TagKnowledge(NamedTuple):
     """Content of ``tags.toml``."""
 
     known: tuple[KnownTag, ...]

@@ -1,0 +1,71 @@
+"""One machine in any container."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from .crash import write_bitmap, write_full, write_kernel
+from .elf import write_elf32, write_elf64
+from .raw import write_lime, write_raw, write_vmem, write_vmware
+
+if TYPE_CHECKING:
+    from ..machine import Machine
+
+Writer = Callable[["Machine", Path], list[Path]]
+
+
+def _bitmap_full(machine: Machine, path: Path) -> list[Path]:
+    return write_bitmap(machine, path, 5)
+
+
+def _bitmap_kernel(machine: Machine, path: Path) -> list[Path]:
+    return write_bitmap(machine, path, 6)
+
+
+# Name -> (writer, pointer size that the container is for; 0: any).
+CONTAINERS: Final[dict[str, tuple[Writer, int]]] = {
+    "crash32-full": (write_full, 4),
+    "crash32-kernel": (write_kernel, 4),
+    "crash32-bitmap": (_bitmap_full, 4),
+    "crash32-active": (_bitmap_kernel, 4),
+    "crash64-full": (write_full, 8),
+    "crash64-kernel": (write_kernel, 8),
+    "crash64-bitmap": (_bitmap_full, 8),
+    "crash64-active": (_bitmap_kernel, 8),
+    "raw": (write_raw, 0),
+    "elf64": (write_elf64, 0),
+    "elf32": (write_elf32, 4),
+    "lime": (write_lime, 0),
+    "vmem": (write_vmem, 0),
+    "vmware": (write_vmware, 0),
+}
+
+# Names without a width mean the machine's own.
+_SHORT: Final = ("full", "kernel", "bitmap", "active")
+
+
+def container_name(machine: Machine, container: str) -> str:
+    """Resolve `full`, `kernel`, `bitmap`, `active` to the machine's width."""
+    if container in _SHORT:
+        return f"crash{32 if machine.pointer == 4 else 64}-{container}"
+    return container
+
+
+def write(machine: Machine, container: str, path: str | Path, *, truth: bool = False) -> Path:
+    """Write the image (and `path`.truth.json); returns the image's path."""
+    name = container_name(machine, container)
+    if name not in CONTAINERS:
+        raise ValueError(f"unknown container {container!r}; one of {', '.join(CONTAINERS)}")
+    writer, pointer = CONTAINERS[name]
+    if pointer not in (0, machine.pointer):
+        raise ValueError(f"{name} does not hold a {machine.pointer * 8}-bit machine")
+    target = Path(path)
+    files = writer(machine, target)
+    if truth:
+        listed = [{"file": file.name, "format": name, "bytes": file.stat().st_size} for file in files]
+        text = json.dumps({**machine.truth, "files": listed}, indent=1)
+        Path(f"{target}.truth.json").write_text(text + "\n", encoding="utf-8")
+    return target

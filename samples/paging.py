@@ -1,0 +1,185 @@
+"""Page tables for x86, PAE and x64, with the self map that readers test.
+
+Witness: facts/pte-formats.json (bit positions), facts/kernel-location.md section 4 (self maps)
+and section 7 (states of entries that are not present).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .ram import MB, PAGE, Pfns, Ram
+
+VALID: Final = 0x63  # Valid, Write, Accessed, Dirty
+USER: Final = 0x67
+LARGE: Final = 0xE3
+GLOBAL: Final = 0x100
+TRANSITION: Final = (1 << 11) | (4 << 5)  # bit 11, protection read-write
+DEMAND_ZERO: Final = 4 << 5
+
+
+@dataclass(frozen=True)
+class Arch:
+    """Geometry of one paging mode: index width of each level from the root down."""
+
+    name: str
+    entry: int
+    shifts: tuple[int, ...]
+    widths: tuple[int, ...]
+    large: int
+    pte_base: int
+
+    @property
+    def pointer(self) -> int:
+        return 8 if self.name == "x64" else 4
+
+    def pte_address(self, va: int | NDArray[np.uint64]) -> int | NDArray[np.uint64]:
+        """Virtual address of the PTE that maps `va`."""
+        if isinstance(va, int):
+            return self.pte_base + ((va & 0xFFFF_FFFF_FFFF) >> 12) * self.entry
+        page = (va & np.uint64(0xFFFF_FFFF_FFFF)) >> np.uint64(12)
+        return np.uint64(self.pte_base) + page * np.uint64(self.entry)
+
+
+X86: Final = Arch("x86", 4, (22, 12), (10, 10), 4 * MB, 0xC0000000)
+PAE: Final = Arch("pae", 8, (30, 21, 12), (2, 9, 9), 2 * MB, 0xC0000000)
+X64: Final = Arch("x64", 8, (39, 30, 21, 12), (9, 9, 9, 9), 2 * MB, 0xFFFFF680_00000000)
+
+
+class Paging:
+    """One system address space and the process spaces that share its kernel half."""
+
+    def __init__(self, ram: Ram, arch: Arch, dtb_offset: int = 0) -> None:
+        self.ram = ram
+        self.arch = arch
+        self.dtype = np.uint32 if arch.entry == 4 else np.uint64
+        self._tables: dict[tuple[int, ...], int] = {}  # path of indices -> frame
+        self.roots: list[int] = []
+        self.dtb = self._new_root((), dtb_offset)
+
+    # -- tables --------------------------------------------------------------------------------
+
+    def _table(self, frame: int) -> NDArray[np.unsignedinteger]:
+        page: NDArray[np.unsignedinteger] = self.ram.pages[frame].view(self.dtype)
+        return page
+
+    def _new_table(self, *, low: bool = False) -> int:
+        frame = int(self.ram.take(1, low=low)[0])
+        self.ram.kernel[frame] = True
+        return frame
+
+    def _new_root(self, space: tuple[int, ...], offset: int) -> int:
+        frame = self._new_table(low=True)
+        self._tables[space] = frame
+        if self.arch.name == "pae":
+            return self._fill_pdpt(space, frame, offset)
+        root = self._table(frame)
+        slot = 0x300 if self.arch.name == "x86" else 0x1ED
+        root[slot] = (frame << 12) | VALID
+        return frame << 12
+
+    def _fill_pdpt(self, space: tuple[int, ...], frame: int, offset: int) -> int:
+        """Four directories; the last one maps all four at 0xC0600000 (the self map)."""
+        directories = [self._new_table() for _ in range(4)]
+        pdpt = self._table(frame)
+        for i, directory in enumerate(directories):
+            self._tables[(*space, i)] = directory
+            pdpt[offset // 8 + i] = (directory << 12) | 1  # only Valid: the other bits are reserved
+            self._table(directories[3])[i] = (directory << 12) | VALID
+        return (frame << 12) + offset
+
+    def _indices(self, va: int) -> tuple[int, ...]:
+        return tuple((va >> s) & ((1 << w) - 1) for s, w in zip(self.arch.shifts, self.arch.widths, strict=True))
+
+    def _descend(self, va: int, levels: int, space: tuple[int, ...], user: bool) -> int:
+        """Frame of the table that holds the entry `levels` below the root, made when missing."""
+        path = space
+        frame = self._tables[space]
+        for index in self._indices(va)[:levels]:
+            below = (*path, index)
+            if below not in self._tables:
+                made = self._new_table()
+                self._tables[below] = made
+                self._table(frame)[index] = (made << 12) | (USER if user else VALID)
+            path, frame = below, self._tables[below]
+        return frame
+
+    # -- mapping -------------------------------------------------------------------------------
+
+    def set_ptes(self, va: int, entries: NDArray[np.uint64], *, space: tuple[int, ...] = (), user: bool = False) -> None:
+        """Write consecutive raw page table entries from the page at `va` on."""
+        per_table = 1 << self.arch.widths[-1]
+        done = 0
+        while done < len(entries):
+            at = va + done * PAGE
+            table = self._table(self._descend(at, len(self.arch.widths) - 1, space, user))
+            index = self._indices(at)[-1]
+            count = min(per_table - index, len(entries) - done)
+            table[index : index + count] = entries[done : done + count].astype(self.dtype)
+            done += count
+
+    def map_frames(self, va: int, frames: Pfns) -> None:
+        """Kernel 4 KB mapping of scattered frames."""
+        self.ram.kernel[frames] = True
+        self.set_ptes(va, (frames.astype(np.uint64) << np.uint64(12)) | np.uint64(VALID | GLOBAL))
+
+    def map_user(self, va: int, frames: Pfns, space: tuple[int, ...]) -> None:
+        self.set_ptes(va, (frames.astype(np.uint64) << np.uint64(12)) | np.uint64(USER), space=space, user=True)
+
+    def map_range(self, va: int, pa: int, size: int) -> None:
+        """Kernel mapping of contiguous memory: large pages where both sides are aligned and all RAM."""
+        large = self.arch.large
+        done = 0
+        while done < size:
+            v, p = va + done, pa + done
+            whole = v % large == 0 and p % large == 0 and size - done >= large
+            if whole and self.ram.available(p // PAGE, large // PAGE):
+                self._map_large(v, p)
+                done += large
+            else:
+                self.map_frames(v, np.array([p // PAGE], dtype=np.int64))
+                done += PAGE
+
+    def _map_large(self, va: int, pa: int) -> None:
+        levels = len(self.arch.widths) - 2
+        table = self._table(self._descend(va, levels, (), False))
+        table[self._indices(va)[levels]] = pa | LARGE | GLOBAL
+        self.ram.kernel[pa // PAGE : (pa + self.arch.large) // PAGE] = True
+
+    # -- process spaces ------------------------------------------------------------------------
+
+    def new_space(self, number: int, offset: int = 0) -> tuple[tuple[int, ...], int]:
+        """A process root; `share_kernel` copies the kernel half when all of it is mapped."""
+        space = (-number,)
+        dtb = self._new_root(space, offset)
+        self.roots.append(number)
+        return space, dtb
+
+    def share_kernel(self) -> None:
+        """Copy the kernel half of the system root into every process root."""
+        for number in self.roots:
+            if self.arch.name == "pae":
+                self._share_pae((-number,))
+                continue
+            mine, system = self._table(self._tables[(-number,)]), self._table(self._tables[()])
+            half = 512 if self.arch.name == "x86" else 256
+            keep = 0x300 if self.arch.name == "x86" else 0x1ED
+            for i in range(half, len(mine)):
+                if i != keep:
+                    mine[i] = system[i]
+
+    def _share_pae(self, space: tuple[int, ...]) -> None:
+        for i in (2, 3):
+            mine, system = self._table(self._tables[(*space, i)]), self._table(self._tables[(i,)])
+            start = 4 if i == 3 else 0  # entries 0 to 3 are the process's own self map
+            mine[start:] = system[start:]
+
+
+def page_file_pte(arch: Arch, offsets: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Entries of pages that lie in page file 0 at these page offsets (never 0: that is demand zero)."""
+    shift = np.uint64(12 if arch.entry == 4 else 32)
+    return (offsets << shift) | np.uint64(DEMAND_ZERO)

@@ -1,0 +1,220 @@
+"""Placing both pools: addresses, states, frames, page table entries, and the bytes of every page."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .blocks import chains_of
+from .contents import filler_pages
+from .paging import DEMAND_ZERO as ZERO_ENTRY
+from .paging import TRANSITION as TRANSITION_ENTRY
+from .paging import VALID as VALID_ENTRY
+from .paging import page_file_pte
+from .pfn import FREE_PAGE, MODIFIED, STANDBY
+from .pool_pages import FreeLists, PageStyle, link_free, write_pages
+from .pool_space import PAGEFILE, TRANSITION, VALID, Placement, lay_out, page_states
+from .pool_tables import BigEntry
+from .population import Lot
+from .ram import PAGE
+from .work import Pool, Work
+
+_VA_TYPES = {"nonpaged": 5, "paged": 6}
+
+
+def place_nonpaged(work: Work) -> None:
+    """Initial range in the boot block, the rest in the expansion range at scattered frames."""
+    pool, bases = work.pools["nonpaged"], work.profile.bases
+    rng = work.options.stream("nonpaged layout")
+    slot, small, big, first, last = lay_out(
+        pool.chains.pages, work.population.plans["nonpaged"].bigs, rng, pool.limit // PAGE * 9 // 10,
+        first_range=work.initial_pages,
+    )
+    if bases.boot_block is None:
+        expansion = bases.expansion_end - (pool.limit - work.initial_pages * PAGE)
+    else:  # behind a hole
+        expansion = work.initial_va + work.initial_pages * PAGE + 0x400000 & ~0x1FFFFF
+    initial = slot < work.initial_pages
+    frame = np.where(initial, work.block_pa // PAGE + work.pfn_bytes // PAGE + slot, 0)
+    frame[~initial] = work.ram.take(int((~initial).sum()))
+    work.ram.touched[frame] = True
+    base = np.where(initial, np.uint64(work.initial_va), np.uint64(expansion - work.initial_pages * PAGE))
+    va = base + slot.astype(np.uint64) * np.uint64(PAGE)
+    pool.placement = Placement(slot, small, big, first, last, np.zeros(len(slot), np.uint8), frame, va)
+    pool.start, pool.end = work.initial_va, expansion + pool.limit - work.initial_pages * PAGE
+    pool.index = np.zeros(pool.chains.pages, dtype=np.int64)
+    work.expansion_va = expansion
+    if (~initial).any():
+        _map_pages(work, va[~initial], frame[~initial])
+    work.pfn.active(frame, va, _VA_TYPES["nonpaged"])
+    work.pfn.start[frame], work.pfn.end[frame] = first, last
+
+
+def _map_pages(work: Work, va: NDArray[np.uint64], frame: NDArray[np.int64]) -> None:
+    """Entries for possibly gapped pages, written range by range."""
+    work.ram.kernel[frame] = True
+    entries = (frame.astype(np.uint64) << np.uint64(12)) | np.uint64(VALID_ENTRY)
+    _set_gapped(work, va, entries)
+
+
+def _set_gapped(work: Work, va: NDArray[np.uint64], entries: NDArray[np.uint64]) -> None:
+    pages = ((va - va[0]) // np.uint64(PAGE)).astype(np.int64)
+    table = np.zeros(int(pages[-1]) + 1, dtype=np.uint64)
+    table[pages] = entries
+    work.paging.set_ptes(int(va[0]), table)
+
+
+def place_paged(work: Work) -> None:
+    """Gapped address range, a share of the pages out of memory."""
+    pool, bases = work.pools["paged"], work.profile.bases
+    rng = work.options.stream("paged layout")
+    slot, small, big, first, last = lay_out(pool.chains.pages, work.population.plans["paged"].bigs, rng, pool.limit // PAGE)
+    state = page_states(big, work.options.paged_out, rng)
+    frame = np.full(len(slot), -1, dtype=np.int64)
+    held = (state == VALID) | (state == TRANSITION)
+    frame[held] = work.ram.take(int(held.sum()))
+    va = np.uint64(bases.paged) + slot.astype(np.uint64) * np.uint64(PAGE)
+    pool.placement = Placement(slot, small, big, first, last, state, frame, va)
+    pool.start, pool.end = bases.paged, bases.paged + pool.limit - 1
+    descriptors = 2 if not work.profile.mp else 4
+    pool.index = rng.integers(1, descriptors + 1, pool.chains.pages)
+    pool.index[rng.random(pool.chains.pages) < 0.02] = 0  # prototype entries' own descriptor
+    _map_paged(work, pool.placed, rng)
+
+
+def _map_paged(work: Work, placed: Placement, rng: np.random.Generator) -> None:
+    state, frame = placed.state, placed.frame
+    entries = np.full(len(state), ZERO_ENTRY, dtype=np.uint64)
+    valid, moving = state == VALID, state == TRANSITION
+    entries[valid] = (frame[valid].astype(np.uint64) << np.uint64(12)) | np.uint64(VALID_ENTRY)
+    entries[moving] = (frame[moving].astype(np.uint64) << np.uint64(12)) | np.uint64(TRANSITION_ENTRY)
+    out = state == PAGEFILE
+    offsets = rng.permutation(int(out.sum())).astype(np.uint64) + np.uint64(0x100)
+    entries[out] = page_file_pte(work.profile.arch, offsets)
+    _set_gapped(work, placed.va, entries)
+    work.ram.kernel[frame[valid]] = True
+    work.pfn.active(frame[valid], placed.va[valid], _VA_TYPES["paged"])
+    work.pfn.va[frame[moving]] = placed.va[moving]
+    work.pfn.location[frame[moving]] = rng.choice([STANDBY, MODIFIED], int(moving.sum()))
+    work.pfn.va_type[frame[moving]] = _VA_TYPES["paged"]
+
+
+def style_for(work: Work, paged: bool) -> PageStyle:
+    """Page style of one pool; needs the processes' addresses."""
+    return PageStyle(
+        layout=work.layout,
+        paged=paged,
+        tagging=bool(work.options.tagging),
+        keys=work.names.keys(),
+        contents=work.population.contents,
+        filler=filler_pages(work.options.stream("filler"), work.layout.pointer, work.initial_va),
+        processes=np.array([process.address for process in work.processes], dtype=np.uint64),
+    )
+
+
+def block_addresses(work: Work, pool: Pool) -> NDArray[np.uint64]:
+    """Virtual address of every block."""
+    page_va = pool.placed.of_small(pool.placed.va, pool.chains.pages).astype(np.uint64)
+    offset = (pool.chains.offset * work.layout.unit).astype(np.uint64)
+    result: NDArray[np.uint64] = page_va[pool.chains.page] + offset
+    return result
+
+
+def write_pool(work: Work, name: str, heads_at: dict[int, int]) -> FreeLists:
+    """Small-block pages, then the contents of large allocations."""
+    pool = work.pools[name]
+    links = link_free(pool.chains, block_addresses(work, pool), pool.index, heads_at, work.layout)
+    style = style_for(work, name == "paged")
+    frames = pool.placed.of_small(pool.placed.frame, pool.chains.pages).astype(np.int64)
+    rng = work.options.stream(f"{name} pages")
+    write_pages(work.ram, pool.chains, frames, pool.index, links, style, rng)
+    _write_bigs(work, pool, style, rng)
+    return links
+
+
+def _write_bigs(work: Work, pool: Pool, style: PageStyle, rng: np.random.Generator) -> None:
+    """Filler; every eighth page is an old small-block page that now belongs to a large allocation."""
+    frames = pool.placed.frame[(pool.placed.big >= 0) & (pool.placed.frame >= 0)]
+    for at in range(0, len(frames), 4096):
+        part = frames[at : at + 4096]
+        work.ram.pages[part] = style.filler[rng.integers(0, len(style.filler), len(part))]
+        work.ram.touched[part] = True
+    donors = pool.placed.frame[(pool.placed.small >= 0) & (pool.placed.frame >= 0)]
+    old = frames[rng.random(len(frames)) < 0.125]
+    if len(old) and len(donors):
+        work.ram.pages[old] = work.ram.pages[donors[rng.integers(0, len(donors), len(old))]]
+
+
+def free_runs(work: Work) -> list[tuple[int, int]]:
+    """(slot, pages) of the free runs inside the initial nonpaged range."""
+    used = np.zeros(work.initial_pages + 1, dtype=bool)
+    slot = work.pools["nonpaged"].placed.slot
+    used[slot[slot < work.initial_pages]] = True
+    used[-1] = True
+    edges = np.flatnonzero(np.diff(np.r_[True, used].astype(np.int8)))
+    return [(int(a), int(b - a)) for a, b in zip(edges[::2], edges[1::2], strict=True)]
+
+
+def write_free_runs(work: Work) -> None:
+    """_MMFREE_POOL_ENTRY at the start of each free run (XP and 2003): List, Size, Signature, Owner."""
+    pointer = work.layout.pointer
+    if work.layout.nt == "6.0":
+        return
+    runs = free_runs(work)
+    addresses = [work.initial_va + slot * PAGE for slot, _ in runs]
+    for number, (slot, pages) in enumerate(runs):
+        values = (addresses[(number + 1) % len(runs)], addresses[number - 1], pages, 0, addresses[number])
+        data = b"".join(value.to_bytes(pointer, "little") for value in values)
+        work.ram.poke(work.block_pa + work.pfn_bytes + slot * PAGE, data)
+
+
+def write_stale(work: Work) -> None:
+    """Old paged pool pages on the free list: chains intact, no entry maps them any more."""
+    rng = work.options.stream("stale")
+    wanted = work.options.stale_pages
+    count = min(wanted if wanted is not None else work.options.ram_mb * 2, work.ram.free_frames // 4)
+    if count <= 0:
+        return
+    size = len(work.population.contents[0])
+    lots = [Lot("IoSe", size, count * 8, content=0, leak=True), Lot("Pp  ", 116, count * 16, leak=True)]
+    chains = chains_of(lots, [], work.names, work.layout, rng)
+    pages = min(count, chains.pages)
+    frames = np.full(chains.pages, -1, dtype=np.int64)
+    frames[:pages] = work.ram.take(pages)
+    style = style_for(work, True)
+    write_pages(work.ram, chains, frames, np.ones(chains.pages, dtype=np.int64), None, style, rng)
+    work.pfn.location[frames[:pages]] = FREE_PAGE
+    used = chains.used() & (chains.page < pages)
+    for tag in ("IoSe", "Pp  "):
+        work.stale[tag] = int((used & (chains.tag == work.names.number(tag))).sum())
+    work.stale_frames = pages
+
+
+def big_entries(work: Work) -> list[BigEntry]:
+    """Every live large allocation with its address, both pools."""
+    found = []
+    for name, pool in work.pools.items():
+        placed, bigs = pool.placed, work.population.plans[name].bigs
+        heads = np.flatnonzero((placed.big >= 0) & placed.first)
+        for at in heads:
+            big = bigs[int(placed.big[at])]
+            slack = big.slack if work.options.big_requested else 0
+            size = big.pages * PAGE - slack
+            found.append(BigEntry(int(placed.va[at]), big.tag, big.pages, name, size, big.protected))
+    return found
+
+
+def freed_entries(work: Work, count: int) -> list[BigEntry]:
+    """Entries of large allocations long gone; their addresses may hold something else now."""
+    rng = work.options.stream("freed big")
+    found, seen = [], {entry.va for entry in work.bigs_live}
+    for _ in range(count):
+        name = "paged" if rng.random() < 0.7 else "nonpaged"
+        placed = work.pools[name].placed
+        va = int(placed.va[int(rng.integers(len(placed.va)))])
+        donor = work.bigs_live[int(rng.integers(len(work.bigs_live)))]
+        if va not in seen:
+            seen.add(va)
+            found.append(BigEntry(va, donor.tag, donor.pages, name, donor.pages * PAGE, donor.protected))
+    return found
+

@@ -6,6 +6,7 @@ code 70; the traceback appears only with ``DUMPSCAN_DEBUG=1``.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Callable
@@ -51,10 +52,8 @@ def _flushed(code: int) -> int:
 
 def _drop_stdout() -> int:
     """Python flushes stdout once more when it ends, and would complain."""
-    try:
+    with contextlib.suppress(OSError, ValueError):  # stdout is no file: nothing will complain
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (OSError, ValueError):
-        pass  # stdout is no file (a test's buffer): nothing will complain
     return BROKEN_PIPE
 
 

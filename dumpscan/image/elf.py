@@ -85,8 +85,8 @@ def _program_headers(source: Source, head: np.void, wide: bool) -> np.ndarray[An
     if count == c_elf.PN_XNUM:
         if not int(head["e_shoff"]):
             raise DamagedImage(
-                f"{source.path.name}: e_phnum at file offset {where:#x} refers to a section header, but there "
-                "is none; the ELF header is damaged"
+                f"{source.path.name}: e_phnum at file offset {where:#x} refers to a section header, but "
+                "there is none; the ELF header is damaged"
             )
         section = source.record(
             c_elf.SHDR64 if wide else c_elf.SHDR32, int(head["e_shoff"]), "the first ELF section header"

@@ -214,14 +214,12 @@ def _check_first(source: Source, kind: str) -> None:
 def _stacked(source: Source, stacker: Any, what: str) -> Any:
     """The layer that ``stacker`` puts on the file, in a context of its own."""
     from volatility3.framework import constants, contexts
-    from volatility3.framework.layers import physical
 
     # Symbol tables that a layer needs come with volatility3; nothing may be fetched.
     constants.OFFLINE = True
     with _quiet():
         context = contexts.Context()
-        context.config["dumpscan.file.location"] = source.path.resolve().as_uri()
-        context.add_layer(physical.FileLayer(context, "dumpscan.file", "dumpscan_file"))
+        context.add_layer(_file_layer(context, source))
         try:
             layer = stacker.stack(context, "dumpscan_file")
         except Exception as error:
@@ -238,6 +236,32 @@ def _stacked(source: Source, stacker: Any, what: str) -> Any:
         context.add_layer(layer)
     _mend(layer)
     return layer
+
+
+def _file_layer(context: Any, source: Source) -> Any:
+    """The mapped file as a base layer: volatility3's own keeps a descriptor open for good."""
+    from volatility3.framework import exceptions, interfaces
+
+    class MappedFileLayer(interfaces.layers.DataLayerInterface):  # type: ignore[misc]
+        minimum_address = 0
+        maximum_address = source.size - 1
+
+        def is_valid(self, offset: int, length: int = 1) -> bool:
+            return offset >= 0 and offset + length <= source.size
+
+        def read(self, offset: int, length: int, pad: bool = False) -> bytes:
+            if not self.is_valid(offset, length) and not pad:
+                raise exceptions.InvalidAddressException(self.name, offset, "beyond the end of the file")
+            return source.take(offset, length).ljust(length, b"\0")
+
+        def write(self, offset: int, data: bytes) -> None:
+            raise NotImplementedError("images are read only")
+
+        @classmethod
+        def get_requirements(cls) -> list[Any]:
+            return []
+
+    return MappedFileLayer(context, "dumpscan.file", "dumpscan_file")
 
 
 def _mend(layer: Any) -> None:

@@ -104,7 +104,7 @@ def test_filler_is_absent_not_a_value(tmp_path: Path) -> None:
 
 
 def test_zero_time_and_uptime_are_absent(tmp_path: Path) -> None:
-    head = header32(runs=[(0, 1)])
+    head = bytearray(header32(runs=[(0, 1)]))
     head[0xFB8:0xFC8] = bytes(16)
     path = tmp_path / "zero.dmp"
     path.write_bytes(head + page(0))

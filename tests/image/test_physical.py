@@ -14,8 +14,10 @@ RNG = np.random.default_rng(950162)
 DATA = RNG.integers(0, 256, 1 << 18, np.uint8)
 
 
-def columns(*segments: tuple[int, int, int]) -> list[np.ndarray]:  # type: ignore[type-arg]
-    return [np.array(column, np.int64) for column in zip(*segments, strict=True)]
+def memory_of(*segments: tuple[int, int, int], size: int | None = None, page_size: int = 4096) -> FileMemory:
+    """Segments are (page frame, pages, file offset)."""
+    pfn, count, offset = np.array(segments, np.int64).reshape(-1, 3).T
+    return FileMemory(DATA[:size], pfn, count, offset, page_size)
 
 
 ALIGNED = ((3, 4, 0x1000), (10, 1, 0x9000), (11, 6, 0x2000))
@@ -33,7 +35,7 @@ def expected(segments: tuple[tuple[int, int, int], ...], pfn: int) -> bytes | No
 @pytest.mark.parametrize("segments", [ALIGNED, MIXED], ids=["aligned", "mixed"])
 @pytest.mark.parametrize("scratch", [False, True])
 def test_pages_equal_the_reference(segments: tuple[tuple[int, int, int], ...], scratch: bool) -> None:
-    memory = FileMemory(DATA, *columns(*segments))
+    memory = memory_of(*segments)
     pfns = RNG.integers(0, 20, 700)  # several working steps of the unaligned gather
     out = np.empty((800, 4096), np.uint8) if scratch else None
     rows, mask = memory.pages(pfns, out)
@@ -48,7 +50,7 @@ def test_pages_equal_the_reference(segments: tuple[tuple[int, int, int], ...], s
 
 @pytest.mark.parametrize("segments", [ALIGNED, MIXED], ids=["aligned", "mixed"])
 def test_reads_cross_pages_and_runs(segments: tuple[tuple[int, int, int], ...]) -> None:
-    memory = FileMemory(DATA, *columns(*segments))
+    memory = memory_of(*segments)
     whole = b"".join(expected(segments, pfn) or b"" for pfn in range(10, 17))
     assert memory.read(10 * 4096 + 100, 5 * 4096) == whole[100 : 100 + 5 * 4096]
     assert memory.read(10 * 4096 + 4095, 2) == whole[4095:4097]
@@ -61,7 +63,7 @@ def test_reads_cross_pages_and_runs(segments: tuple[tuple[int, int, int], ...]) 
 
 @pytest.mark.parametrize("pa", [-1, -4096, 1 << 62, 1 << 63, 1 << 70])
 def test_absurd_addresses_and_lengths_are_absent_memory(pa: int) -> None:
-    memory = FileMemory(DATA, *columns(*ALIGNED))
+    memory = memory_of(*ALIGNED)
     with pytest.raises(AbsentMemory):
         memory.read(pa, 8)
     with pytest.raises(AbsentMemory):
@@ -69,7 +71,7 @@ def test_absurd_addresses_and_lengths_are_absent_memory(pa: int) -> None:
 
 
 def test_absurd_page_numbers_are_absent() -> None:
-    memory = FileMemory(DATA, *columns(*ALIGNED))
+    memory = memory_of(*ALIGNED)
     wild = np.array([3, 1 << 63, (1 << 64) - 1, 1 << 52], np.uint64)
     assert memory.present(wild).tolist() == [True, False, False, False]
     assert memory.pages(wild)[1].tolist() == [True, False, False, False]
@@ -77,7 +79,7 @@ def test_absurd_page_numbers_are_absent() -> None:
 
 
 def test_no_runs_at_all() -> None:
-    memory = FileMemory(DATA, *[np.zeros(0, np.int64)] * 3)
+    memory = memory_of()
     assert memory.pages(np.array([0, 1]))[1].tolist() == [False, False]
     assert len(memory.runs().base_page) == 0
     with pytest.raises(AbsentMemory):
@@ -85,16 +87,16 @@ def test_no_runs_at_all() -> None:
 
 
 def test_runs_beyond_the_file_are_clipped() -> None:
-    memory = FileMemory(DATA[: 0x1000 + 3 * 4096 + 5], *columns((0, 10, 0x1000), (20, 4, 0x100000)))
+    memory = memory_of((0, 10, 0x1000), (20, 4, 0x100000), size=0x1000 + 3 * 4096 + 5)
     assert [run.tolist() for run in memory.runs()] == [[0], [3]]
     assert memory.present(np.array([2, 3, 20])).tolist() == [True, False, False]
 
 
 def test_overlap_and_negative_offsets_are_damage() -> None:
     with pytest.raises(DamagedImage, match="overlap"):
-        FileMemory(DATA, *columns((0, 4, 0), (3, 1, 0x8000)))
+        memory_of((0, 4, 0), (3, 1, 0x8000))
     with pytest.raises(DamagedImage, match="negative"):
-        FileMemory(DATA, *columns((-1, 4, 0)))
+        memory_of((-1, 4, 0))
 
 
 def test_segments_come_in_any_order() -> None:
@@ -104,7 +106,7 @@ def test_segments_come_in_any_order() -> None:
 
 
 def test_eight_kilobyte_pages() -> None:
-    memory = FileMemory(DATA, *columns((1, 2, 0x2000)), page_size=8192)
+    memory = memory_of((1, 2, 0x2000), page_size=8192)
     assert memory.read(8192 + 8000, 400) == DATA[0x2000 + 8000 : 0x2000 + 8400].tobytes()
     rows, mask = memory.pages(np.array([2, 3]))
     assert rows[0].tobytes() == DATA[0x4000:0x6000].tobytes()

@@ -42,7 +42,7 @@ def triage32(count: int = 2, unloaded: int = 2, **fields: int) -> bytes:
         length = 2 * len("averylongname.sys" if name[0] == "a" else name)
         gone += struct.pack("<HHI", length, length, 0) + padded(name.encode("utf-16-le"), 24) + bytes(8)
     mm = struct.pack("<IIIIII", 1, 52, 0, 0, 0, 0) + struct.pack("<IIIIIII", 8192, 804, 90000, 45000, 1, 2, 3)
-    out = padded(bytes(header32(4)) + bytes(block), 0x1100)
+    out = padded(header32(4) + bytes(block), 0x1100)
     out = padded(padded(padded(out + drivers, 0x1200) + gone, 0x1300) + mm, 0x1400)
     out = padded(out + dump_string("ntkrnlpa.exe"), 0x1440) + dump_string("\\WINDOWS\\system32\\hal.dll")
     return padded(out, 0x1FFC) + b"TRGD"

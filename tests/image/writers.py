@@ -16,7 +16,7 @@ def page(number: int, size: int = 4096) -> bytes:
 
 def header32(
     dump_type: int | None = 1, runs: list[tuple[int, int]] | None = None, pages: int | None = None
-) -> bytearray:
+) -> bytes:
     """A 32-bit dump header (4096 bytes) of an XP machine; None leaves filler."""
     h = bytearray(b"PAGE" * 1024)
     h[0:8] = b"PAGEDUMP"
@@ -40,7 +40,7 @@ def header32(
     struct.pack_into("<I", h, 0xF94, 1)
     struct.pack_into("<Q", h, 0xFB8, 310_000_000_000)
     struct.pack_into("<Q", h, 0xFC0, 128_564_496_000_000_000)
-    return h
+    return bytes(h)
 
 
 def header64(
@@ -48,7 +48,7 @@ def header64(
     runs: list[tuple[int, int]] | None = None,
     pages: int | None = None,
     machine: int = 0x8664,
-) -> bytearray:
+) -> bytes:
     """A 64-bit dump header (8192 bytes) of a Vista SP1 machine; None leaves filler."""
     h = bytearray(b"PAGE" * 2048)
     h[0:8] = b"PAGEDU64"
@@ -72,7 +72,7 @@ def header64(
     struct.pack_into("<Q", h, 0xFA8, 128_564_496_000_000_000)
     struct.pack_into("<Q", h, 0x1030, 245_000_000_000)
     struct.pack_into("<I", h, 0x1040, 3)
-    return h
+    return bytes(h)
 
 
 def bits(pfns: list[int], count: int) -> bytes:
@@ -179,8 +179,11 @@ def elf(
 def note(name: bytes, kind: int, data: bytes) -> bytes:
     """An ELF note; name and content are padded to four bytes."""
     name += b"\0"
-    pad = lambda raw: raw + bytes(-len(raw) % 4)  # noqa: E731
-    return struct.pack("<III", len(name), len(data), kind) + pad(name) + pad(data)
+    return struct.pack("<III", len(name), len(data), kind) + _aligned(name) + _aligned(data)
+
+
+def _aligned(raw: bytes) -> bytes:
+    return raw + bytes(-len(raw) % 4)
 
 
 def vmware_tag(name: bytes, value: bytes, *indices: int, long: bool = False) -> bytes:

@@ -1,0 +1,228 @@
+"""Containers that volatility3 reads for us, and physical memory over its layers."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dumpscan.errors import AbsentMemory, DamagedImage, ImageError, UnsupportedImage
+from dumpscan.image.physical import FileMemory
+from dumpscan.image.recognise import open_image
+from dumpscan.image.through_volatility import LayerMemory, memory_of_layer
+from tests.image.writers import header32, lime_chunk, page
+
+framework = pytest.importorskip("volatility3.framework", reason="needs volatility3")
+
+
+def qemu_stream(*entries: bytes) -> bytes:
+    """A savevm stream: big-endian; flags in the low bits of page addresses (facts/dump-headers.json)."""
+    machine = b"pc-i440fx-2.0"
+    out = b"QEVM" + struct.pack(">I", 3)
+    out += b"\x07" + struct.pack(">I", len(machine)) + machine
+    out += b"\x01" + struct.pack(">IB3sII", 2, 3, b"ram", 0, 4)
+    out += struct.pack(">Q", 0x800000 | 0x04) + b"\x06pc.ram" + struct.pack(">Q", 0x800000)
+    out += b"".join(entries) + struct.pack(">Q", 0x10)
+    out += b"\x7e" + struct.pack(">I", 2) + b"\0"
+    description = b'{"configuration": "", "page_size": 4096, "devices": []}'
+    return out + b"\x06" + struct.pack(">I", len(description)) + description
+
+
+def raw_page(pfn: int, content: int) -> bytes:
+    return struct.pack(">Q", pfn << 12 | 0x08) + b"\x06pc.ram" + page(content)
+
+
+def filled_page(pfn: int, byte: int) -> bytes:
+    return struct.pack(">QB", pfn << 12 | 0x02 | 0x20, byte)
+
+
+def test_a_qemu_savevm_stream(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "vm.save"
+    path.write_bytes(qemu_stream(raw_page(0, 0), filled_page(1, 0), filled_page(2, 0xAA), raw_page(7, 7)))
+    opened = open_image(path)
+    assert opened.memory is not None
+    assert opened.info.format == "qemu"
+    assert opened.info.pages_present == 4
+    assert opened.memory.read(7 * 4096, 4096) == page(7)
+    assert opened.memory.read(4096, 2 * 4096) == bytes(4096) + b"\xaa" * 4096
+    assert [run.tolist() for run in opened.memory.runs()] == [[0, 7], [3, 1]]
+    with pytest.raises(AbsentMemory):
+        opened.memory.read(3 * 4096, 1)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_page_that_a_stream_sends_twice_has_its_last_content(tmp_path: Path) -> None:
+    path = tmp_path / "vm.save"
+    path.write_bytes(
+        qemu_stream(raw_page(0, 1), raw_page(5, 5), filled_page(6, 0xAA), raw_page(0, 2), raw_page(6, 66))
+    )
+    memory = open_image(path).memory
+    assert memory is not None
+    rows, mask = memory.pages(np.array([6, 0, 5, 1]))
+    assert mask.tolist() == [True, True, True, False]
+    assert [rows[i].tobytes() for i in range(3)] == [page(66), page(2), page(5)]
+
+
+def test_a_cut_off_stream_is_damage_in_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "vm.save"
+    path.write_bytes(qemu_stream(raw_page(0, 0), raw_page(1, 1))[:6000])
+    with pytest.raises(DamagedImage) as caught:
+        open_image(path)
+    assert "\n" not in str(caught.value)
+
+
+def xen_core(pfns: list[int]) -> bytes:
+    """ELF core of an HVM guest: sections .shstrtab, .xen_pfn (u64 each) and .xen_pages."""
+    names = b"\0.shstrtab\0.xen_pfn\0.xen_pages\0"
+    p2m = b"".join(struct.pack("<Q", pfn) for pfn in pfns)
+    pages = b"".join(page(pfn) for pfn in pfns)
+    p2m_at, names_at = 0x40, 0x40 + len(p2m)
+    pages_at, shoff = 0x1000, 0x1000 + len(pages)
+    head = struct.pack(
+        "<4sBBBB8xHHIQQQIHHHHHH", b"\x7fELF", 2, 1, 1, 0, 4, 62, 1, 0, 0, shoff, 0, 64, 56, 0, 64, 4, 1
+    )
+    out = head + p2m + names
+    out += bytes(0x1000 - len(out)) + pages + bytes(64)
+    found = [(1, 3, names_at, len(names)), (11, 1, p2m_at, len(p2m)), (20, 1, pages_at, len(pages))]
+    for name, kind, offset, size in found:
+        out += struct.pack("<IIQQQQIIQQ", name, kind, 0, 0, offset, size, 0, 0, 0, 0)
+    return out
+
+
+def test_a_xen_core_whose_pages_are_out_of_order(tmp_path: Path) -> None:
+    path = tmp_path / "xen.core"
+    path.write_bytes(xen_core([4, 2, 1, 9]))
+    opened = open_image(path)
+    assert opened.memory is not None
+    assert opened.info.format == "xen"
+    rows, mask = opened.memory.pages(np.array([2, 1, 3, 4, 9]))
+    assert mask.tolist() == [True, True, False, True, True]
+    assert [rows[i].tobytes() for i in (0, 1, 3, 4)] == [page(n) for n in (2, 1, 4, 9)]
+
+
+def avml(frames: bytes, last: int = 4095) -> bytes:
+    return struct.pack("<4sIQQQ", b"AVML", 2, 0, last, 0) + frames + struct.pack("<Q", len(frames))
+
+
+STREAM_ID = b"\xff\x06\x00\x00sNaPpY"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        avml(STREAM_ID + b"\x01" + (4 + 100).to_bytes(3, "little") + bytes(104)),
+        avml(STREAM_ID),
+        avml(STREAM_ID + b"\x55\x10\x00\x00" + bytes(0x10)),
+        avml(b"", last=0),
+        struct.pack("<4sIQQQ", b"AVML", 2, 4095, 0, 0) + bytes(64),
+        b"AVML\x02\x00\x00\x00",
+    ],
+)
+def test_cut_off_avml_images_do_not_run_on(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "a.avml"
+    path.write_bytes(content)
+    with pytest.raises(DamagedImage, match="AVML"):
+        open_image(path)
+
+
+def test_an_avml_image_is_read_or_says_what_is_needed(tmp_path: Path) -> None:
+    # Stored frames need no decompression, but volatility3 wants its library all the same.
+    frames = STREAM_ID + b"".join(b"\x01\x04\x08\x00" + bytes(4) + page(3)[:2048] for _ in range(2))
+    path = tmp_path / "a.avml"
+    path.write_bytes(avml(frames))
+    from volatility3.framework.layers import avml as reader
+
+    if not reader.HAS_SNAPPY:
+        with pytest.raises(UnsupportedImage, match="libsnappy"):
+            open_image(path)
+        return
+    memory = open_image(path).memory
+    assert memory is not None
+    assert memory.read(0, 4096) == page(3)
+
+
+@pytest.fixture
+def closing() -> Iterator[list[Any]]:
+    """File layers of volatility3 that a test opened; it leaves their descriptors open."""
+    layers: list[Any] = []
+    yield layers
+    for layer in layers:
+        layer.destroy()
+
+
+def file_layer(path: Path, closing: list[Any]) -> tuple[Any, Any]:
+    from volatility3.framework import contexts
+    from volatility3.framework.layers import physical
+
+    context = contexts.Context()
+    context.config["test.file.location"] = path.as_uri()
+    layer = physical.FileLayer(context, "test.file", "file")
+    context.add_layer(layer)
+    closing.append(layer)
+    return context, layer
+
+
+def stacked(path: Path, module: str, stacker: str, closing: list[Any]) -> Any:
+    context, layer = file_layer(path, closing)
+    found = getattr(importlib.import_module(f"volatility3.framework.layers.{module}"), stacker)
+    top = found.stack(context, layer.name)
+    assert top is not None
+    context.add_layer(top)
+    return top
+
+
+def crash_dump(tmp_path: Path) -> Path:
+    path = tmp_path / "full dump #1.dmp"
+    body = b"".join(page(n) for n in (1, 2, 5))
+    path.write_bytes(header32(1, runs=[(1, 2), (5, 1)]) + body)
+    return path
+
+
+def test_layers_over_a_plain_file_are_mapped_from_it(tmp_path: Path, closing: list[Any]) -> None:
+    for layer in (
+        stacked(crash_dump(tmp_path), "crash", "WindowsCrashDumpStacker", closing),
+        stacked(lime_file(tmp_path), "lime", "LimeStacker", closing),
+    ):
+        mapped, slow = memory_of_layer(layer), LayerMemory(layer)
+        assert isinstance(mapped, FileMemory)
+        for memory in (mapped, slow):
+            assert [run.tolist() for run in memory.runs()] == [[1, 5], [2, 1]]
+            assert memory.read(2 * 4096 + 8, 16) == page(2)[8:24]
+            rows, mask = memory.pages(np.array([5, 3, 1, 2]))
+            assert mask.tolist() == [True, False, True, True]
+            assert [rows[i].tobytes() for i in (0, 2, 3)] == [page(5), page(1), page(2)]
+            with pytest.raises(AbsentMemory):
+                memory.read(2 * 4096 + 4000, 200)
+
+
+def lime_file(tmp_path: Path) -> Path:
+    path = tmp_path / "a.lime"
+    path.write_bytes(lime_chunk(0x1000, page(1) + page(2)) + lime_chunk(0x5000, page(5)))
+    return path
+
+
+def test_a_bare_file_layer_is_flat(tmp_path: Path, closing: list[Any]) -> None:
+    path = tmp_path / "raw"
+    path.write_bytes(b"".join(page(n) for n in range(40)))
+    _, layer = file_layer(path, closing)
+    mapped, slow = memory_of_layer(layer), LayerMemory(layer)
+    assert isinstance(mapped, FileMemory)
+    for memory in (mapped, slow):
+        assert memory.read(0, 40 * 4096) == path.read_bytes()
+        assert [run.tolist() for run in memory.runs()] == [[0], [40]]
+
+
+def test_opening_leaves_the_log_level_of_volatility3_alone(tmp_path: Path) -> None:
+    logger = logging.getLogger("volatility3")
+    before = logger.level
+    path = tmp_path / "vm.save"
+    path.write_bytes(b"QEVM" + struct.pack(">I", 3) + bytes(8192))
+    with pytest.raises(ImageError):
+        open_image(path)
+    assert logger.level == before

@@ -11,7 +11,7 @@ from typing import Any
 
 from dumpscan.model import to_dict
 
-_WIDTH = 110
+_WIDTH = 260  # a tag with its counters, a piece of evidence
 _encode = json.JSONEncoder(allow_nan=False).encode
 
 

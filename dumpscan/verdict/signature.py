@@ -134,7 +134,8 @@ def _worth_telling(signature: Signature, found: Match) -> tuple[Evidence, ...]:
     for (measure, _), group in asked.items():
         chosen = [f for f in group if f.condition.id in decided] if measure == "outstanding" else []
         told.extend(chosen or group)
-    return tuple(finding.evidence for finding in told)
+    by_text = {finding.evidence.text: finding.evidence for finding in reversed(told)}
+    return tuple(reversed(by_text.values()))
 
 
 # -- one condition -----------------------------------------------------------------------------

@@ -73,8 +73,12 @@ def find_suspects(
     """
     seen, known, limit = Observation(pool, drivers), load_tags(), limits(overrides)
     ranked: list[tuple[float, Suspect]] = []
+    in_use = {name: seen.used_bytes(name) for name in ("paged", "nonpaged")}
+    least = min(limit["least_bytes"], limit["growth_bytes"])
     for use, name, part in _held(pool, set(explained)):
-        entry, used = known.lookup(use.tag), seen.used_bytes(name)
+        if live(use, part)[1] < least:
+            continue
+        entry, used = known.lookup(use.tag), in_use[name]
         normal = entry.normal if entry else limit["unknown_share"]
         blocks, octets = live(use, part)
         why = _reason(entry, part, (blocks, octets), used, limit, normal)

@@ -9,7 +9,7 @@ import pytest
 
 from dumpscan.errors import UnreadableFile, UsageError
 from dumpscan.model import Drivers
-from dumpscan.verdict.rules import builtin_signature, load_signature
+from dumpscan.verdict.rules import MEASURES, builtin_signature, load_signature
 from dumpscan.verdict.settings import Settings
 from dumpscan.verdict.signature import evaluate
 from tests.verdict.machines import machine_pool, ring, use
@@ -160,3 +160,12 @@ def test_two_signatures_of_one_name_are_refused(tmp_path: Path) -> None:
     clash: Any = written(tmp_path, MINE.replace("NavE-leak", "KB950162"))
     with pytest.raises(UsageError, match="KB950162"):
         Settings.load(signatures=[clash])
+
+
+def test_the_documented_signature_loads_and_every_measure_is_documented(tmp_path: Path) -> None:
+    text = (Path(__file__).resolve().parents[2] / "docs" / "signatures.md").read_text(encoding="utf-8")
+    blocks = [part.split("```", 1)[0] for part in text.split("```toml\n")[1:]]
+    Settings.load(written(tmp_path, blocks[0], "thresholds.toml"))
+    assert load_signature(written(tmp_path, blocks[1])).id == "NavE-leak"
+    for measure in MEASURES:
+        assert f"| `{measure}` |" in text

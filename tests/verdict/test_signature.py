@@ -201,3 +201,9 @@ def test_whole_number_of_blocks_with_a_base_of_living_ones(
 
 def test_whole_number_has_an_upper_end() -> None:
     assert whole_number(11_000, 1000, most=10, baseline=100, tolerance=0.1) is None
+
+
+def test_the_same_sentence_is_told_once() -> None:
+    texts = [evidence.text for evidence in evaluate(builtin_signature(), Pool(), Drivers()).evidence]
+    assert len(texts) == len(set(texts))
+    assert texts[0] == "the count of IoSe could not be read"

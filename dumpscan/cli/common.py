@@ -56,6 +56,13 @@ def no_color_option(command: F) -> F:
     )(command)
 
 
+def pool_option(command: F) -> F:
+    """--pool, for commands that can look at one pool alone."""
+    return click.option(
+        "--pool", type=click.Choice(["paged", "nonpaged"]), help="Only this pool (both unless given)."
+    )(command)
+
+
 @contextmanager
 def open_for(
     image: Path,

@@ -38,8 +38,8 @@ EXIT_CODES = {
     type=click.Choice(["auto", "tables", "pages"]),
     default="auto",
     show_default=True,
-    help="Where figures come from: the kernel's tables, a walk of every pool page (slower; also compares "
-    "both), or the walk only where there are no tables.",
+    help="tables: the kernel's own counters; pages: a walk of every pool page, held against the tables; "
+    "auto: the tables where there are any, else the walk.",
 )
 @click.option(
     "--thresholds",

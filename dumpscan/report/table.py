@@ -71,11 +71,16 @@ def pool_table(title: str, rows: Sequence[PoolRow], stand_out: Collection[str] =
     return Table(title, columns, tuple(cells), marked)
 
 
-def render_pools(pools: Pools, output: str = "table", width: int = 80) -> str:
-    """Return pool figures as ``table``, ``csv``, ``json`` or ``jsonl`` text."""
+def render_pools(
+    pools: Pools, output: str = "table", width: int = 80, rows: Sequence[PoolRow] | None = None
+) -> str:
+    """Return pool figures as ``table``, ``csv``, ``json`` or ``jsonl`` text.
+
+    ``rows``, where given, are shown instead of all rows; the JSON document has ``pools.tags``.
+    """
     if output == "json":
         return json.render(pools)
-    rows = pool_rows(pools.tags)
+    rows = pool_rows(pools.tags) if rows is None else rows
     if output == "csv":
         return "".join(csv_lines(PoolRow._fields, (row._asdict() for row in rows)))
     if output == "jsonl":

@@ -7,7 +7,7 @@ entry keeps its address with bit 0 set, its tag and size: history, not use. All 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -46,11 +46,18 @@ class BigPages:
     def of(self, live: bool) -> BigPages:
         """Only the live entries, or only the freed ones."""
         keep = self.live == live
-        arrays = (a[keep] for a in (self.va, self.tag, self.size, self.paged, self.live))
-        return BigPages(*arrays, self.coverage, self.damaged)
+        return BigPages(
+            self.va[keep], self.tag[keep], self.size[keep], self.paged[keep], self.live[keep],
+            self.coverage, self.damaged,
+        )
+
+    def costs(self) -> dict[tuple[str, str], int]:
+        """Bytes of whole pages that live allocations take, by (tag, "paged" or "nonpaged")."""
+        rounded = replace(self, size=-(-self.size // PAGE) * PAGE)
+        return {key: use.bytes for key, use in rounded.by_tag().items()}
 
     def by_tag(self) -> dict[tuple[str, str], BigUse]:
-        """Live allocations by (tag, "paged" or "nonpaged")."""
+        """Live allocations by (tag, "paged" or "nonpaged"), bytes as the table has them."""
         live = self.of(True)
         keys = (live.tag.astype(np.uint64) << np.uint64(1)) | live.paged
         unique, inverse = np.unique(keys, return_inverse=True)

@@ -108,7 +108,9 @@ def _sane(pages: int | None) -> int | None:
     return pages if pages is not None and pages <= _MAX_PAGES else None
 
 
-def _settle(name: str, described: int | None, counted: int | None, limit: int | None, notes: list[str]) -> int | None:
+def _settle(
+    name: str, described: int | None, counted: int | None, limit: int | None, notes: list[str]
+) -> int | None:
     """The pages in use by the two counts. A count beyond the maximum is not believed."""
     if limit:
         described = described if described is not None and described * PAGE <= limit else None

@@ -44,7 +44,7 @@ class PageMap(NamedTuple):
         index = (vas - np.uint64(self.first)) // np.uint64(PAGE)
         inside = (vas >= np.uint64(self.first)) & (index < np.uint64(len(self.allocated)))
         at = np.where(inside, index, np.uint64(0)).astype(np.int64)
-        return Marks(self.marks.start[at] & inside, self.marks.end[at] & inside, self.marks.known[at] & inside)
+        return Marks(*(mask[at] & inside for mask in self.marks))
 
 
 def paged_pool_map(kernel: Kernel, start: int, end: int) -> PageMap | None:
@@ -53,10 +53,12 @@ def paged_pool_map(kernel: Kernel, start: int, end: int) -> PageMap | None:
     info = kernel.address("MmPagedPoolInformation")
     if info is None or "allocation_map" not in fields:
         return None
-    bits = [_bitmap(kernel, info + fields[name], (end - start) // PAGE) for name in ("allocation_map", "end_map")]
-    if bits[0] is None or bits[1] is None:
+    pages = (end - start) // PAGE
+    map_bits = _bitmap(kernel, info + fields["allocation_map"], pages)
+    end_bits = _bitmap(kernel, info + fields["end_map"], pages)
+    if map_bits is None or end_bits is None:
         return None
-    (allocated, known), (ends, known_ends) = bits[0], bits[1]
+    (allocated, known), (ends, known_ends) = map_bits, end_bits
     count = min(len(allocated), len(ends))
     allocated, ends, known = allocated[:count], ends[:count], known[:count] & known_ends[:count]
     before = np.ones(count, np.bool_)
@@ -150,5 +152,6 @@ def spans(vas: NDArray[Any], marks: Marks) -> tuple[I64, I64]:
     closed = slot < len(ends)
     starts, last = starts[closed], ends[slot[closed]]
     following = np.append(starts[1:], len(vas))
-    whole = (last < following) & (vas[last] - vas[starts] == (last - starts).astype(vas.dtype) * vas.dtype.type(PAGE))
+    adjoin = vas[last] - vas[starts] == (last - starts).astype(np.uint64) * np.uint64(PAGE)
+    whole = (last < following) & adjoin
     return starts[whole].astype(np.int64), (last - starts)[whole].astype(np.int64) + 1

@@ -25,6 +25,7 @@ from dumpscan.pool.ranges import PoolRange, elsewhere, pool_ranges
 
 PAGE = 4096
 _SAMPLE = 512
+_ALL = slice(None)
 
 
 @dataclass(frozen=True)
@@ -43,9 +44,13 @@ class PoolPages:
     marks: Marks | None = None
     bitmap: PageMap | None = None
 
-    def states(self) -> PageStates:
-        """Pages by state of their page table entry."""
-        counts = np.bincount(self.pages.state, minlength=len(PageState)).tolist()
+    def away(self) -> int:
+        """Pages with content that the image does not hold."""
+        return int((~self.present & (self.pages.state != PageState.DEMAND_ZERO)).sum())
+
+    def states(self, chosen: Mask | slice = _ALL) -> PageStates:
+        """Pages (all, or those ``chosen``) by state of their page table entry."""
+        counts = np.bincount(self.pages.state[chosen], minlength=len(PageState)).tolist()
         return PageStates(*(counts[s] for s in list(PageState)[1:]))
 
 
@@ -67,14 +72,20 @@ class PoolMap:
 
     def coverage(self, paged: bool) -> float | None:
         """Share (0..1) of the pool's pages with content that the image holds; None without pages."""
-        held = wanted = 0
-        for part in self.of(paged):
-            wanted += int((part.pages.state != PageState.DEMAND_ZERO).sum())
-            held += int(part.present.sum())
+        held = sum(int(part.present.sum()) for part in self.of(paged))
+        wanted = held + self.away()[_name(paged)]
         return held / wanted if wanted else None
+
+    def away(self) -> dict[str, int]:
+        """Pages of each pool with content that the image does not hold."""
+        return {name: sum(part.away() for part in self.of(paged)) for name, paged in _POOLS}
 
 
 _POOLS = (("paged", True), ("nonpaged", False))
+
+
+def _name(paged: bool) -> str:
+    return "paged" if paged else "nonpaged"
 
 
 def sum_states(states: Iterable[PageStates]) -> PageStates:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dumpscan.image.physical import I64, U64, U8, Mask
+from dumpscan.image.physical import I64, U8, U64, Mask
 from dumpscan.kernel.kernel import Kernel
 from dumpscan.kernel.layouts import Layout
 from dumpscan.memory.c_pte import PageState
@@ -33,7 +33,8 @@ BATCH = 1024
 Progress = Callable[[str, int, int], None]
 
 
-class BlockCounts(NamedTuple):
+@dataclass(frozen=True)
+class BlockCounts:
     """In-use small blocks: arrays of one length, one element per (pool, state, tag, size).
 
     ``tag`` uint32 (protected bit stripped), ``paged`` and ``transition`` bool, ``size`` int64 bytes
@@ -56,20 +57,22 @@ class DamagedPages(NamedTuple):
 
 @dataclass(frozen=True)
 class WalkResult:
-    """What the walk found. ``small_pages`` counts accepted pages by pool; ``foreign`` counts walked
-    pages without any chain (large allocations that no table lists, free pages)."""
+    """What the walk found. ``small_pages`` counts accepted pages by pool; ``foreign`` holds the
+    addresses of walked pages without any chain (large allocations that no table lists, free pages).
+    ``wider`` maps ranges beyond the pools' variables, where those had to be searched."""
 
     blocks: BlockCounts
     pool: PoolMap
     small_pages: dict[str, int]
     damaged: DamagedPages
-    foreign: int
+    foreign: U64
     walked: int
     notes: tuple[str, ...] = ()
     wider: PoolMap | None = field(default=None, repr=False)
 
 
-class Batch(NamedTuple):
+@dataclass(frozen=True)
+class Batch:
     """One batch of walked pages: their index in the range, their chains, their contents."""
 
     part: PoolPages
@@ -102,19 +105,25 @@ def walk_pool(kernel: Kernel, big: BigPages | None, progress: Progress | None = 
     """Walk every resident small-block page; None where the kernel's layouts are not known."""
     if kernel.layout is None:
         return None
-    pool = map_pool(kernel, big)
     work = _Work(kernel, kernel.layout, progress)
-    work.walk(pool)
-    wider, notes = None, list(pool.notes)
-    if _incomplete(pool, work.small, read_descriptors(kernel)):
+    maps: list[PoolMap] = []
+    for pool in searched(kernel, big, work.small):
+        maps.append(pool)
+        work.walk(pool)
+    return work.result(maps)
+
+
+def searched(kernel: Kernel, big: BigPages | None, small: dict[str, int] | None = None) -> Iterator[PoolMap]:
+    """The maps to walk: the pools' own ranges, then, where these cannot be all, the rest of Vista
+    x86's system space. ``small`` counts the small-block pages found, by pool; it is looked at when
+    the first map has been walked. Without it the rest is always given.
+    """
+    pool = map_pool(kernel, big)
+    yield pool
+    if small is None or _incomplete(pool, small, read_descriptors(kernel)):
         wider = widen(kernel, pool, big)
         if wider is not None:
-            before = sum(work.small.values())
-            work.walk(wider)
-            notes.append(f"{sum(work.small.values()) - before} pool pages found outside the pools' variables")
-    if pool.aliases:
-        notes.append(f"{pool.aliases} pool pages are mapped twice and counted once")
-    return work.result(pool, wider, notes)
+            yield wider
 
 
 def _incomplete(pool: PoolMap, small: dict[str, int], descriptors: Descriptors) -> bool:
@@ -137,17 +146,20 @@ class _Work:
         self.tallies = {False: Tally(), True: Tally()}
         self.small = {"paged": 0, "nonpaged": 0}
         self.damaged: list[tuple[U64, NDArray[np.int32]]] = []
-        self.foreign = self.walked = 0
+        self.found: list[int] = []
+        self.foreign: list[U64] = []
+        self.walked = 0
 
     def walk(self, pool: PoolMap) -> None:
         total = sum(int(part.small.sum()) for part in pool.parts)
-        done = 0
+        done, before = 0, sum(self.small.values())
         for part in pool.parts:
             for batch in walk_batches(self.kernel, self.layout, part, walker=self.walker):
                 self._take(batch)
                 done += len(batch.index)
                 if self.progress is not None:
                     self.progress("pool pages", done, total)
+        self.found.append(sum(self.small.values()) - before)
 
     def _take(self, batch: Batch) -> None:
         chains = batch.chains
@@ -173,9 +185,16 @@ class _Work:
         if bool(damaged.any()):
             vas = batch.part.pages.va[batch.index[damaged]]
             self.damaged.append((vas, batch.chains.reach[damaged]))
-        self.foreign += int((refused & ~damaged).sum())
+        self.foreign.append(batch.part.pages.va[batch.index[refused & ~damaged]])
 
-    def result(self, pool: PoolMap, wider: PoolMap | None, notes: list[str]) -> WalkResult:
+    def result(self, maps: list[PoolMap]) -> WalkResult:
+        notes = [note for pool in maps for note in pool.notes]
+        aliases = sum(pool.aliases for pool in maps)
+        if aliases:
+            notes.append(f"{aliases} pages are mapped more than once and were read once")
+        wider = maps[1] if len(maps) > 1 else None
+        if wider is not None:
+            notes.append(f"{self.found[1]} pool pages were found outside the pools' own ranges")
         vas = [np.zeros(0, np.uint64), *(va for va, _ in self.damaged)]
         reaches = [np.zeros(0, np.int32), *(reach for _, reach in self.damaged)]
         damaged = DamagedPages(np.concatenate(vas), np.concatenate(reaches))
@@ -186,7 +205,8 @@ class _Work:
             )
         blocks = block_counts(self.layout, self.tallies)
         return WalkResult(
-            blocks, pool, self.small, damaged, self.foreign, self.walked, tuple(notes), wider
+            blocks, maps[0], self.small, damaged, np.concatenate([vas[0], *self.foreign]), self.walked,
+            tuple(notes), wider,
         )
 
 
@@ -197,9 +217,8 @@ def block_counts(layout: Layout, tallies: dict[bool, Tally]) -> BlockCounts:
     keys = np.concatenate([keys for _, keys, _ in results])
     counts = np.concatenate([counts for _, _, counts in results])
     transition = np.concatenate([np.full(len(keys), state) for state, keys, _ in results])
-    return BlockCounts(
-        block_tags(layout, form, keys), form.rules.paged[form.pool_type(keys)], transition, form.size(keys), counts
-    )
+    paged = form.rules.paged[form.pool_type(keys)]
+    return BlockCounts(block_tags(layout, form, keys), paged, transition, form.size(keys), counts)
 
 
 _QUOTA_TAG = encode_tag(QUOTA_UNKNOWN)

@@ -101,7 +101,7 @@ def _untagged(kernel: Kernel, layout: Layout, variable: int) -> PoolTables:
         return PoolTables("unknown", where=where, notes=(note,))
     notes = ["pool tagging is off: this kernel keeps no table by tag; figures come from the pool pages"]
     if _flag_on(kernel):
-        notes.append("NtGlobalFlag asks for pool tagging (0x400), but PoolTrackTable holds 0: trusted the pointer")
+        notes.append("NtGlobalFlag asks for pool tagging, but PoolTrackTable holds 0: trusted the pointer")
     return PoolTables("off", where=where, notes=tuple(notes))
 
 
@@ -123,7 +123,9 @@ def _verified(
 ) -> PoolTables:
     notes = []
     if candidate.source != "symbols" and any(line.startswith("symbols") for line in refused):
-        notes.append(f"pool variables of the symbol table fail the checks, used {candidate.source}: {refused[0]}")
+        notes.append(
+            f"pool variables of the symbol table fail the checks ({refused[0]}), used {candidate.source}"
+        )
     if _flag_on(kernel) is False and not layout.tagging_always:
         notes.append("NtGlobalFlag says pool tagging is off, but PoolTrackTable is set: trusted the pointer")
     processors = _processor_tables(kernel, layout, variable, table)
@@ -278,7 +280,7 @@ def _search_span(kernel: Kernel, start: int, length: int, table: int, count: int
     length = min(length, 16 << 20) // size * size
     data, known = kernel.memory.read_masked(start, length)
     values = data.view(f"<u{size}")
-    whole = known.reshape(-1, size).all(axis=1)
+    whole = np.asarray(known.reshape(-1, size).all(axis=1), np.bool_)
     for at in np.flatnonzero(values == table).tolist():
         # 32 processors on x86, 64 on x64: as many as an affinity mask has bits.
         row, seen = values[at : at + 8 * size].tolist(), whole[at : at + 8 * size]

@@ -64,8 +64,7 @@ def strip_protected(values: U32) -> U32:
 def printable(values: U32) -> NDArray[np.bool_]:
     """Which values look like tags: all four letters print once the protected bit is gone."""
     letters = strip_protected(np.ascontiguousarray(values, dtype="<u4")).view(np.uint8).reshape(-1, 4)
-    good: NDArray[np.bool_] = ((letters >= 0x20) & (letters < 0x7F)).all(axis=1)
-    return good
+    return np.asarray(((letters >= 0x20) & (letters < 0x7F)).all(axis=1), np.bool_)
 
 
 def tag_matcher(patterns: Iterable[str]) -> Callable[[str], bool]:

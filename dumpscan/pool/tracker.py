@@ -23,7 +23,7 @@ from dumpscan.pool.tables import PoolTables
 from dumpscan.pool.tags import OVERFLOW, PROTECTED, decode_tag
 
 Rows = NDArray[Any]
-"""Structured array with the fields ``key np_allocs np_frees np_bytes paged_allocs paged_frees paged_bytes``."""
+"""Structured array: ``key``, then :data:`COUNTERS`."""
 
 COUNTERS = ("np_allocs", "np_frees", "np_bytes", "paged_allocs", "paged_frees", "paged_bytes")
 
@@ -59,7 +59,7 @@ class Tracker:
 @lru_cache(maxsize=None)
 def entry_dtype(layout: Layout) -> np.dtype[np.void]:
     """numpy type of one tracker entry: counters are u32, bytes are pointer-sized."""
-    width = {name: f"<u{layout.pointer_size}" for name in ("np_bytes", "paged_bytes")}
+    width = dict.fromkeys(("np_bytes", "paged_bytes"), f"<u{layout.pointer_size}")
     names = [name for name, _ in layout.tracker_fields]
     return np.dtype(
         {

@@ -97,7 +97,7 @@ def _fault(source: Source, form: BitmapForm, at: int) -> str | None:
             f"the page bitmap at file offset {form.bits_at:#x} needs {end - form.bits_at:#x} bytes "
             f"(field at {size_at:#x}), but the file ends at {source.size:#x}"
         )
-    if form.first_page % PAGE or form.first_page < end:
+    if form.first_page % PAGE or not end <= form.first_page <= MAX_PAGE * PAGE:
         return (
             f"the first page at {form.first_page:#x} (field at file offset {first_at:#x}) is not page "
             f"aligned behind the bitmap, which ends at {end:#x}"

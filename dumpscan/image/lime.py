@@ -10,6 +10,7 @@ import numpy as np
 
 from dumpscan.errors import DamagedImage, UnsupportedImage
 from dumpscan.image import c_lime
+from dumpscan.image.bitmap import MAX_PAGE
 from dumpscan.image.opened import Hints, OpenedImage
 from dumpscan.image.segments import Extents, memory_of
 from dumpscan.image.source import Source
@@ -58,6 +59,8 @@ def _chunks(source: Source) -> tuple[list[tuple[int, int, int]], int]:
             )
         if last < first:
             raise _damaged(source, at, f"ends at {last:#x} before it starts at {first:#x}")
+        if last >= MAX_PAGE * 4096:
+            raise _damaged(source, at, f"ends at {last:#x}, beyond any machine's memory")
         if len(chunks) == _MAX_CHUNKS:
             raise _damaged(source, at, f"is chunk number {_MAX_CHUNKS + 1}; no machine has so many ranges")
         chunks.append((first, last - first + 1, at + c_lime.CHUNK.itemsize))

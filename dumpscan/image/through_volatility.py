@@ -186,7 +186,7 @@ def open_through(source: Source, kind: str) -> OpenedImage:
             f"{source.path.name}: an {what}, whose compression needs the snappy library; install libsnappy, "
             "or convert the file with 'avml-convert'"
         )
-    memory = LayerMemory(_stacked(source, getattr(layers, stacker), what))
+    memory = _stacked(source, getattr(layers, stacker), what)
     pages = int(memory.runs().page_count.sum())
     info = ImageInfo(
         path=str(source.path),
@@ -211,31 +211,28 @@ def _check_first(source: Source, kind: str) -> None:
         check_avml(source)
 
 
-def _stacked(source: Source, stacker: Any, what: str) -> Any:
-    """The layer that ``stacker`` puts on the file, in a context of its own."""
+def _stacked(source: Source, stacker: Any, what: str) -> LayerMemory:
+    """Memory of the layer that ``stacker`` puts on the file, in a context of its own."""
     from volatility3.framework import constants, contexts
 
     # Symbol tables that a layer needs come with volatility3; nothing may be fetched.
     constants.OFFLINE = True
+    detail = "it does not accept the header"
     with _quiet():
         context = contexts.Context()
         context.add_layer(_file_layer(context, source))
         try:
             layer = stacker.stack(context, "dumpscan_file")
+            if layer is not None:
+                context.add_layer(layer)
+                _mend(layer)
+                return LayerMemory(layer)
         except Exception as error:
             # Its readers raise whatever a damaged file makes them stumble over.
             detail = " ".join(str(error).split()) or type(error).__name__
-            raise DamagedImage(
-                f"{source.path.name}: a {what} that volatility3 cannot read ({detail}); it is damaged "
-                "or cut off"
-            ) from None
-        if layer is None:
-            raise DamagedImage(
-                f"{source.path.name}: a {what} that volatility3 does not accept; it is damaged"
-            )
-        context.add_layer(layer)
-    _mend(layer)
-    return layer
+    raise DamagedImage(
+        f"{source.path.name}: a {what} that volatility3 cannot read ({detail}); it is damaged or cut off"
+    )
 
 
 def _file_layer(context: Any, source: Source) -> Any:

@@ -148,6 +148,14 @@ def test_contradictions_of_the_bitmap_header_are_damage(
         open_image(path)
 
 
+def test_a_first_page_beyond_any_file_is_damage(tmp_path: Path) -> None:
+    bitmap = later_bitmap(PFNS, BITS, first=0xFFFF_FFFF_FFFF_F000)
+    path = tmp_path / "far.dmp"
+    path.write_bytes(padded(header64(5) + bitmap, 0x3000))
+    with pytest.raises(DamagedImage, match="0x2020"):
+        open_image(path)
+
+
 def test_a_missing_bitmap_is_damage(tmp_path: Path) -> None:
     path = tmp_path / "none.dmp"
     path.write_bytes(header32(2, runs=[(0, 4)]) + bytes(0x4000))

@@ -59,6 +59,7 @@ def test_a_lime_image_cut_short_keeps_what_it_has(tmp_path: Path) -> None:
         (struct.pack("<4sIQQQ", b"XXXX", 1, 0x2000, 0x3FFF, 0), "instead of the mark"),
         (struct.pack("<4sIQQQ", b"EMiL", 1, 0x1000, 0x1FFF, 0) + page(1), "both claim"),
         (struct.pack("<4sIQQQ", b"EMiL", 1, 0x2000, (1 << 64) - 1, 0), "beyond any"),
+        (struct.pack("<4sIQQQ", b"EMiL", 1, 0, (1 << 64) - 1, 0), "beyond any"),
     ],
 )
 def test_damaged_lime_chunks_name_their_offset(tmp_path: Path, chunk: bytes, word: str) -> None:

@@ -69,6 +69,13 @@ def test_a_page_that_a_stream_sends_twice_has_its_last_content(tmp_path: Path) -
     assert [rows[i].tobytes() for i in range(3)] == [page(66), page(2), page(5)]
 
 
+def test_a_stream_without_memory_is_damage(tmp_path: Path) -> None:
+    path = tmp_path / "vm.save"
+    path.write_bytes(qemu_stream() + bytes(8192) + b'{"page_size": 4096, "devices": []}')
+    with pytest.raises(DamagedImage):
+        open_image(path)
+
+
 def test_a_cut_off_stream_is_damage_in_one_line(tmp_path: Path) -> None:
     path = tmp_path / "vm.save"
     path.write_bytes(qemu_stream(raw_page(0, 0), raw_page(1, 1))[:6000])

@@ -7,7 +7,7 @@ however many blocks a leak has left.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +19,6 @@ from dumpscan.kernel.kernel import Kernel
 from dumpscan.kernel.layouts import Layout
 from dumpscan.memory.c_pte import PageState
 from dumpscan.pool.bigpages import BigPages, read_big_pages
-from dumpscan.pool.c_pool import header_format
 from dumpscan.pool.chains import ChainWalker, KeyFormat
 from dumpscan.pool.pagemap import PAGE, PoolMap, PoolPages, map_pool
 from dumpscan.pool.pages import BATCH, Batch, block_tags, searched, walk_batches
@@ -150,20 +149,13 @@ def _big(
 _CONTENT_LIMIT = 64 << 20
 
 
-def content_reader(kernel: Kernel) -> Callable[[int, int], tuple[bytes, int]]:
-    """A function ``(va, size) -> (content, missing)`` for allocations of this kernel.
+def read_content(kernel: Kernel, va: int, size: int, header: int) -> tuple[bytes, int]:
+    """Content of an allocation (``va``, ``size``, ``header`` as in :class:`Allocations`), header left out.
 
-    ``va`` and ``size`` as in :class:`Allocations`; the header of a small block is left out. Bytes
-    that are not in the image are zero, and ``missing`` counts them. At most 64 MB are read.
+    Bytes that are not in the image are zero; the second value counts them. At most 64 MB are read.
     """
-    header = header_format(kernel.layout).header if kernel.layout else 0
-
-    def read(va: int, size: int) -> tuple[bytes, int]:
-        skip = header if va % PAGE + size <= PAGE and size < PAGE else 0
-        wanted = min(size - skip, _CONTENT_LIMIT)
-        if wanted <= 0:
-            return b"", 0
-        data, known = kernel.memory.read_masked(va + skip, wanted)
-        return data.tobytes(), int((~known).sum())
-
-    return read
+    wanted = min(size - header, _CONTENT_LIMIT)
+    if wanted <= 0:
+        return b"", 0
+    data, known = kernel.memory.read_masked(va + header, wanted)
+    return data.tobytes(), int((~known).sum())

@@ -63,7 +63,10 @@ def _nonpaged(kernel: Kernel, paged: PoolRange | None) -> tuple[PoolRange, ...]:
     apart = paged is not None and start < paged.start < end
     if not limit or (end - start <= 2 * limit and not apart):
         # One stretch, as on Vista: nothing large can lie between the two ranges.
-        return _without(PoolRange(start, end, False, "MmNonPagedPoolStart..MmNonPagedPoolEnd"), paged)
+        tables = kernel.memory.paging.self_map
+        self_map = PoolRange(tables, tables + kernel.memory.paging.self_map_size, None, "page tables")
+        whole = PoolRange(start, end, False, "MmNonPagedPoolStart..MmNonPagedPoolEnd")
+        return tuple(part for rest in _without(whole, paged) for part in _without(rest, self_map))
     return _two_windows(kernel, start, end, limit, paged)
 
 

@@ -10,7 +10,7 @@ PoolTrackTable is only the first of them (facts/pool-algorithms.md section 3).
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -113,6 +113,13 @@ def _tagged(kernel: Kernel, layout: Layout, variable: int, table: int) -> PoolTa
             refused.append(f"{candidate.source}: {values}")
             continue
         return _verified(kernel, layout, variable, table, candidate, values, refused)
+    for candidate in _candidates(kernel, layout, variable):
+        # Size, mask and content vouch for the tracker alone; the big page table is then not used.
+        values = _check_tracker(kernel, layout, table, candidate)
+        if candidate.mask is not None and not isinstance(values, str):
+            found = _verified(kernel, layout, variable, table, candidate, values, refused)
+            note = f"the big page table is not used: {'; '.join(refused)}"
+            return replace(found, notes=(*found.notes[:-1], note))
     note = "the tracker table is not used, no set of its variables passes the checks: " + "; ".join(refused)
     return PoolTables("unknown", notes=(note,))
 
@@ -176,6 +183,14 @@ def _at(variable: int, distances: TableDistances) -> _Variables:
 
 def _check(kernel: Kernel, layout: Layout, table: int, at: _Variables) -> _Values | str:
     """The candidate's values, or the first check that fails (facts/kernel-location.md section 2)."""
+    values = _check_tracker(kernel, layout, table, at)
+    if isinstance(values, str):
+        return values
+    big, big_size = kernel.read_int(at.big), kernel.read_int(at.big_size)
+    return _check_big(kernel, at, big, big_size) or values._replace(big=big or 0, big_size=big_size or 0)
+
+
+def _check_tracker(kernel: Kernel, layout: Layout, table: int, at: _Variables) -> _Values | str:
     size = kernel.read_int(at.size)
     if size is None:
         return "PoolTrackTableSize is not in the image"
@@ -187,13 +202,8 @@ def _check(kernel: Kernel, layout: Layout, table: int, at: _Variables) -> _Value
         return f"PoolTrackTable {table:#x} is no page-aligned system address"
     if not _looks_like_tracker(kernel, layout, table, size):
         return f"memory at {table:#x} does not look like a tracker table"
-    big = kernel.read_int(at.big)
-    big_size = kernel.read_int(at.big_size)
-    wrong = _check_big(kernel, at, big, big_size)
-    if wrong:
-        return wrong
     expansion, expansion_size = _expansion(kernel, at)
-    return _Values(size, expansion, expansion_size, big or 0, big_size or 0)
+    return _Values(size, expansion, expansion_size, 0, 0)
 
 
 def _check_big(kernel: Kernel, at: _Variables, big: int | None, size: int | None) -> str:
@@ -243,16 +253,17 @@ def _power_of_two(value: int) -> bool:
 
 
 def _processor_tables(kernel: Kernel, layout: Layout, variable: int, table: int) -> tuple[int | None, ...]:
-    """Each processor's table. One shared table on XP and on machines with one processor."""
+    """Each processor's table. One processor has one; XP's multiprocessor kernels are said to share
+    one (facts, [INF]), so there the search may come back with nothing."""
     count = kernel.processors
-    if count <= 1 or not layout.per_processor_tables:
+    if count <= 1:
         return (table,)
     found = kernel.symbols.get("ExPoolTagTables")
     values = _pointers(kernel, found, count) if found else None
     if values is None or values[0] != table:
         values = _search(kernel, layout, variable, table, count)
     if values is None:
-        return (table, *[None] * (count - 1))
+        return (table, *[None] * (count - 1)) if layout.per_processor_tables else (table,)
     return (table, *[v if v and kernel.is_kernel_address(v) else None for v in values[1:]])
 
 

@@ -20,10 +20,12 @@ from dumpscan.kernel.kernel import Kernel
 from dumpscan.kernel.layouts import Layout
 from dumpscan.model import PoolUse, TagUse
 from dumpscan.pool.tables import PoolTables
-from dumpscan.pool.tags import OVERFLOW, PROTECTED, decode_tag
+from dumpscan.pool.tags import OVERFLOW, PROTECTED, decode_tag, encode_tag
 
 Rows = NDArray[Any]
 """Structured array: ``key``, then :data:`COUNTERS`."""
+
+_OVERFLOW_KEY = encode_tag(OVERFLOW)
 
 COUNTERS = ("np_allocs", "np_frees", "np_bytes", "paged_allocs", "paged_frees", "paged_bytes")
 
@@ -82,11 +84,9 @@ def read_tracker(kernel: Kernel, tables: PoolTables) -> Tracker | None:
     stacked = np.stack([rows for rows, _ in parts])
     notes = _check_slots(stacked, known)
     sums, unknown = _sum_slots(stacked, known)
-    main, overflow = sums[:-1], sums[-1:]
+    main, overflow = _split(sums)
     extra, extra_lost = _expansion(kernel, dtype, tables)
     rows = sum_by_tag(np.concatenate([main[main["key"] != 0], extra]))
-    overflow = overflow[_used(overflow)]
-    overflow["key"] = int.from_bytes(OVERFLOW.encode(), "little")
     if extra_lost:
         notes.append(f"{extra_lost} entries of the tracker expansion table are not in the image")
     return Tracker(rows, overflow, float(np.mean(shares)), unknown + extra_lost, tuple(notes))
@@ -127,6 +127,16 @@ def _sum_slots(stacked: Rows, known: Any) -> tuple[Rows, int]:
     return sums, lost
 
 
+def _split(sums: Rows) -> tuple[Rows, Rows]:
+    """The tags' rows, and the overflow bucket: the last slot, which no other tag gets."""
+    if int(sums["key"][-1]) not in (0, _OVERFLOW_KEY):
+        return sums, sums[:0]
+    last = sums[-1:].copy()
+    last["key"] = _OVERFLOW_KEY
+    used = np.logical_or.reduce([last[name] != 0 for name in COUNTERS])
+    return sums[:-1], last[used]
+
+
 def _expansion(kernel: Kernel, dtype: np.dtype[np.void], tables: PoolTables) -> tuple[Rows, int]:
     if tables.expansion is None:
         return np.zeros(0, dtype), 0
@@ -142,13 +152,6 @@ def sum_by_tag(rows: Rows) -> Rows:
     for name in COUNTERS:
         np.add.at(sums[name], inverse, rows[name])
     return sums
-
-
-def _used(rows: Rows) -> Any:
-    used = rows["key"] != 0
-    for name in COUNTERS:
-        used = used | (rows[name] != 0)
-    return used
 
 
 def _use(row: tuple[int, ...]) -> TagUse:

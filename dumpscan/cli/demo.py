@@ -25,7 +25,7 @@ SAMPLES = (
 )
 
 
-@click.command("demo")
+@click.command("demo", short_help="Write two sample dumps and judge them")
 @click.argument(
     "folder",
     metavar="[DIR]",

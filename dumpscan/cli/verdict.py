@@ -24,7 +24,7 @@ EXIT_CODES = {
 }
 
 
-@click.command("verdict")
+@click.command("verdict", short_help="Judge an image: which kernel, what ate the pool, is it KB950162")
 @image_options
 @no_color_option
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any, NamedTuple
 
 from dumpscan.model import Pools, TagUse
@@ -21,6 +22,8 @@ _COLUMNS = (
     ("Bytes", True),
     ("Each", True),
 )
+_CHUNK = 1000
+_WIDEST = 1000
 
 
 class PoolRow(NamedTuple):
@@ -93,7 +96,7 @@ def render_pools(
 def render_rows(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], output: str) -> Iterator[str]:
     """Yield text for rows of any kind (allocations): ``table``, ``csv`` or ``jsonl``.
 
-    CSV and JSON Lines stream; a table is laid out whole.
+    All of them stream: a table is laid out :data:`_CHUNK` rows at a time.
     """
     if output == "csv":
         yield from csv_lines(columns, rows)
@@ -101,11 +104,18 @@ def render_rows(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], outpu
         for row in rows:
             yield json.line({name: row.get(name) for name in columns})
     else:
-        listed = list(rows)
-        numeric = [all(isinstance(row.get(name), (int, type(None))) for row in listed) for name in columns]
+        yield from _laid_out(iter(rows), columns)
+
+
+def _laid_out(rows: Iterator[Mapping[str, Any]], columns: Sequence[str]) -> Iterator[str]:
+    listed, numeric, headings = list(islice(rows, _CHUNK)), None, 0
+    while listed or not headings:
+        if numeric is None:
+            numeric = [all(isinstance(row.get(n), (int, type(None))) for row in listed) for n in columns]
         cells = tuple(tuple(_cell(name, row.get(name)) for name in columns) for row in listed)
         laid = Table("", tuple(zip(columns, numeric, strict=True)), cells)
-        yield from (line + "\n" for line in plain.table_lines(laid, 1000))
+        yield from (line + "\n" for line in plain.table_lines(laid, _WIDEST)[headings:])
+        listed, headings = list(islice(rows, _CHUNK)), 1
 
 
 def csv_lines(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:

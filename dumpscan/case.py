@@ -6,7 +6,7 @@ together (image -> kernel -> pool -> verdict) and holds no logic of its own.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dumpscan.records import field, record, replace
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from dumpscan.verdict.judge import Settings
 
 
-@dataclass(frozen=True)
+@record
 class Options:
     """How a case is examined. ``census``: auto, tables or pages; ``symbol_dirs``: volatility3 ISFs."""
 

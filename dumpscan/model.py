@@ -10,7 +10,7 @@ from __future__ import annotations
 import types
 import typing
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from dumpscan.records import field, fields, is_record, record
 from typing import Any, TypeVar
 
 VERDICT_SCHEMA = "dumpscan.verdict/1"
@@ -22,7 +22,7 @@ _JSON_SAFE = 1 << 53
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Tool:
     """Which program wrote the document."""
 
@@ -30,7 +30,7 @@ class Tool:
     version: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ImageInfo:
     """What the file is. ``bytes`` and ``*_expected`` let a reader judge truncation."""
 
@@ -47,7 +47,7 @@ class ImageInfo:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Pdb:
     """The CodeView (RSDS) record of an image: GUID as 32 upper-case hexadecimal digits."""
 
@@ -56,7 +56,7 @@ class Pdb:
     age: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class KernelInfo:
     """Identity of the kernel image. ``base`` and ``dtb`` are hexadecimal strings.
 
@@ -88,7 +88,7 @@ class KernelInfo:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class BugCheck:
     """Stop code, its symbolic name and its parameters (hexadecimal strings)."""
 
@@ -97,7 +97,7 @@ class BugCheck:
     parameters: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Machine:
     """State of the machine when the image was taken. ``system_time`` is ISO 8601, UTC."""
 
@@ -107,7 +107,7 @@ class Machine:
     processors: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class PoolLimits:
     """Bytes used, the configured maximum, and used / maximum (0..1)."""
 
@@ -116,7 +116,7 @@ class PoolLimits:
     fullness: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class BigUse:
     """Live allocations of a page or more."""
 
@@ -124,7 +124,7 @@ class BigUse:
     bytes: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class PoolUse:
     """Counters of one tag in one pool. ``allocs``/``frees`` are lifetime counts, None when walked."""
 
@@ -135,7 +135,7 @@ class PoolUse:
     big: BigUse | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TagUse:
     """Both pools of one four-character tag (trailing blanks matter). source: tracker or pages."""
 
@@ -145,7 +145,7 @@ class TagUse:
     source: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Coverage:
     """Share (0..1) of each source that the image holds; None where it was not read."""
 
@@ -155,7 +155,7 @@ class Coverage:
     nonpaged_pages: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Reconciliation:
     """tracker_bytes against what was found in memory, for one tag (both pools)."""
 
@@ -167,7 +167,7 @@ class Reconciliation:
     note: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class PageStates:
     """Count of pool pages by state of their page table entry."""
 
@@ -179,7 +179,7 @@ class PageStates:
     absent: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Pool:
     """Everything known about the two pools."""
 
@@ -195,7 +195,7 @@ class Pool:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Unloads:
     """One driver name in the ring of unloaded drivers. first/last are ISO 8601, UTC."""
 
@@ -205,7 +205,7 @@ class Unloads:
     last: str | None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Module:
     """A loaded driver or the kernel itself."""
 
@@ -215,7 +215,7 @@ class Module:
     path: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Drivers:
     """Drivers that came and went. ``unloads_total`` is None where the kernel does not keep it."""
 
@@ -225,7 +225,7 @@ class Drivers:
     ring_entries: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class FixRow:
     """The row of the article's file tables that applies to this machine."""
 
@@ -242,7 +242,7 @@ class FixRow:
     restart: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Fix:
     """Does this kernel carry the fix?
 
@@ -256,7 +256,7 @@ class Fix:
     row: FixRow | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Evidence:
     """One finding. outcome: supports, contradicts, neutral or unknown."""
 
@@ -268,7 +268,7 @@ class Evidence:
     where: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class SignatureResult:
     """State of one leak signature: present, early, absent or unknown."""
 
@@ -279,7 +279,7 @@ class SignatureResult:
     related: tuple[TagUse, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Suspect:
     """A tag that holds a remarkable share of its pool. share is of the pool's used bytes (0..1)."""
 
@@ -290,7 +290,7 @@ class Suspect:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Judgement:
     """code: exhibits, unexpected, does-not-exhibit or inconclusive."""
 
@@ -299,7 +299,7 @@ class Judgement:
     advice: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Verdict:
     """The whole answer for one image (schema ``dumpscan.verdict/1``)."""
 
@@ -317,7 +317,7 @@ class Verdict:
     schema: str = VERDICT_SCHEMA
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Pools:
     """Pool figures by tag (schema ``dumpscan.pools/1``)."""
 
@@ -331,7 +331,7 @@ class Pools:
     schema: str = POOLS_SCHEMA
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Header:
     """What the container claims, before anything is verified; None where it says nothing.
 
@@ -351,7 +351,7 @@ class Header:
     pool_pages: Mapping[str, int] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Info:
     """What a file is and which kernel is in it (schema ``dumpscan.info/1``).
 
@@ -371,17 +371,17 @@ class Info:
 
 def to_dict(value: Any) -> Any:
     """Return ``value`` (a record of this module) as plain JSON types, keys in contract order."""
-    if is_dataclass(value) and not isinstance(value, type):
-        pairs = [(f.name, to_dict(getattr(value, f.name))) for f in fields(value)]
-        pairs.sort(key=lambda pair: pair[0] != "schema")
-        return dict(pairs)
+    if value is None or isinstance(value, (str, float, bool)):
+        return value
+    if isinstance(value, int):
+        return hex(value) if abs(value) > _JSON_SAFE else value
+    if is_record(value):
+        names = fields(value)
+        ordered = ("schema", *(n for n in names if n != "schema")) if "schema" in names else names
+        return {name: to_dict(getattr(value, name)) for name in ordered}
     if isinstance(value, Mapping):
         return {str(key): to_dict(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [to_dict(item) for item in value]
-    if isinstance(value, int) and not isinstance(value, bool) and abs(value) > _JSON_SAFE:
-        return hex(value)
-    return value
+    return [to_dict(item) for item in value]
 
 
 def from_dict(kind: type[T], data: Mapping[str, Any]) -> T:
@@ -393,7 +393,7 @@ def from_dict(kind: type[T], data: Mapping[str, Any]) -> T:
     :raises TypeError: a required key without default is missing.
     """
     hints = typing.get_type_hints(kind)
-    known = {f.name for f in fields(kind)}  # type: ignore[arg-type]
+    known = fields(kind)
     return kind(**{name: _revive(hints[name], data[name]) for name in data if name in known})
 
 
@@ -407,16 +407,20 @@ def _revive(hint: Any, value: Any) -> Any:
         return tuple(_revive(args[0], item) for item in value)
     if origin is not None and issubclass(origin, Mapping):
         return {key: _revive(args[1], item) for key, item in value.items()}
-    if isinstance(hint, type) and is_dataclass(hint):
+    if _is_record_class(hint):
         return from_dict(hint, value)
     if hint is int and isinstance(value, str):
         return int(value, 16)
     return value
 
 
+def _is_record_class(hint: Any) -> bool:
+    return isinstance(hint, type) and hasattr(hint, "__record_fields__")
+
+
 def _revive_union(options: list[Any], value: Any) -> Any:
     for option in options:
-        if isinstance(option, type) and is_dataclass(option) and isinstance(value, Mapping):
+        if _is_record_class(option) and isinstance(value, Mapping):
             return from_dict(option, value)
     if options == [int] and isinstance(value, str):
         return int(value, 16)

@@ -7,7 +7,7 @@ zeros; all of these are *absent*, not values (facts/dump-formats.md 1).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dumpscan.records import record
 
 import numpy as np
 
@@ -23,7 +23,7 @@ _MAX_PROCESSORS = 4096
 _PRODUCT_TYPES = (1, 2, 3)
 
 
-@dataclass(frozen=True)
+@record
 class CrashHeader:
     """A dump header; ``wide`` for the 64-bit form."""
 

@@ -6,14 +6,14 @@ verify each one against memory before a number is printed from it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dumpscan.records import field, record
 from pathlib import Path
 
 from dumpscan.image.physical import PhysicalMemory
 from dumpscan.model import BugCheck, ImageInfo, Module
 
 
-@dataclass(frozen=True)
+@record
 class Hints:
     """Claims of a container about the machine in it; None or empty where it says nothing.
 
@@ -38,7 +38,7 @@ class Hints:
     service_pack_build: int | None = None
 
 
-@dataclass(frozen=True)
+@record
 class Triage:
     """What a small (triage) dump carries instead of memory.
 
@@ -53,7 +53,7 @@ class Triage:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
+@record
 class OpenedImage:
     """A recognised file. ``memory`` is None for a triage dump, ``triage`` for everything else."""
 

@@ -7,7 +7,7 @@ is either wholly present or absent; an absent page is *unknown*, never zeros.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dumpscan.records import record
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -58,7 +58,7 @@ class PhysicalMemory(Protocol):
         ...
 
 
-@dataclass(frozen=True)
+@record
 class Segment:
     """``pages`` pages from page frame ``pfn`` on lie in the file from byte ``offset`` on."""
 

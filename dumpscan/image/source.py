@@ -9,7 +9,7 @@ from __future__ import annotations
 import mmap
 import os
 import stat
-from dataclasses import dataclass
+from dumpscan.records import record
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from dumpscan.image.physical import U8
 PAGE = 4096
 
 
-@dataclass(frozen=True)
+@record
 class Source:
     """``data`` is the whole file as uint8, mapped read-only."""
 

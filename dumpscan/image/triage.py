@@ -7,7 +7,7 @@ Source: facts/dump-formats.md 1, type 4.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dumpscan.records import replace
 from typing import Any
 
 import numpy as np

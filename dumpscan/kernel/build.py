@@ -8,7 +8,7 @@ Witness: facts/kernel-versions.md sections 2 and 5, kernel-location.md section 8
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dumpscan.records import record
 
 from dumpscan.kernel import c_builds
 from dumpscan.kernel.peimage import PeHeaders, VersionResource
@@ -23,7 +23,7 @@ _LONG_LAB = re.compile(
 _TEXT_LAB = re.compile(r"\((?P<lab>[a-z]\w*\.\d{6}-\d{4})\)")
 
 
-@dataclass(frozen=True)
+@record
 class BuildLab:
     """A parsed NtBuildLab, or the bracketed part of a FileVersion text."""
 

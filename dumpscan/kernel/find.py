@@ -9,7 +9,7 @@ sections 1 and 4.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dumpscan.records import record
 from itertools import islice
 
 import numpy as np
@@ -37,7 +37,7 @@ _MOST_ATTEMPTS = 2048
 process, and a handful of block copies."""
 
 
-@dataclass(frozen=True)
+@record
 class Located:
     """A verified address space and debugger block. ``how`` says which way led there."""
 

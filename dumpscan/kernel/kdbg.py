@@ -9,7 +9,7 @@ that image. Witness: facts/kernel-location.md section 1.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dumpscan.records import record
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from dumpscan.memory.virtual import PAGE, VirtualMemory
 _TAG_WORD = int.from_bytes(c_kdbg.TAG, "little")
 
 
-@dataclass(frozen=True)
+@record
 class Kdbg:
     """A parsed block: ``addresses`` name kernel variables, zero ones left out."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dumpscan.records import field, record
 
 from dumpscan.errors import AbsentMemory
 from dumpscan.kernel.layouts import Layout
@@ -11,7 +11,7 @@ from dumpscan.memory.virtual import VirtualMemory
 from dumpscan.model import KernelInfo, Machine
 
 
-@dataclass(frozen=True)
+@record
 class Section:
     """A section of the kernel image in memory. ``writable`` from its characteristics."""
 
@@ -21,7 +21,7 @@ class Section:
     writable: bool
 
 
-@dataclass(frozen=True)
+@record
 class Kernel:
     """A verified kernel. ``layout`` is None for builds whose structures the facts do not carry.
 

@@ -7,12 +7,12 @@ kernels differ only where a page table entry is embedded, here in ``_MMPFN``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dumpscan.records import record, replace
 
 Names = tuple[tuple[str, int], ...]
 
 
-@dataclass(frozen=True)
+@record
 class TableDistances:
     """Addresses of the pool variables minus the address of PoolTrackTable; None: not in this kernel."""
 
@@ -26,7 +26,7 @@ class TableDistances:
     source: str
 
 
-@dataclass(frozen=True)
+@record
 class PfnLayout:
     """``_MMPFN``: its size, the flags field (offset, bytes) and the bits that pool marks use."""
 
@@ -40,7 +40,7 @@ class PfnLayout:
     va_type: int | None = None
 
 
-@dataclass(frozen=True)
+@record
 class Layout:
     """Layouts of one kernel family. ``None`` marks a field that the family does not have.
 

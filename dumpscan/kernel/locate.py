@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dumpscan.records import replace
 from pathlib import Path
 
 import numpy as np

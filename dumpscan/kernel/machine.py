@@ -7,7 +7,7 @@ KiBugcheckData. Witness: facts/kernel-location.md section 5, kdbg.json.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dumpscan.records import record
 
 from dumpscan.errors import AbsentMemory
 from dumpscan.image.c_bugcheck import bugcheck_name
@@ -21,7 +21,7 @@ MOST_PROCESSORS = {4: 32, 8: 64}
 """KiProcessorBlock holds one pointer for each processor an NT 5 or 6.0 kernel can have."""
 
 
-@dataclass(frozen=True)
+@record
 class SharedData:
     """What the shared user page says; times in 100 ns units."""
 

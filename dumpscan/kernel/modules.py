@@ -8,7 +8,7 @@ drivers carry no terminator. Witness: facts/kernel-location.md section 3.
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dumpscan.records import record
 
 import numpy as np
 
@@ -27,7 +27,7 @@ _LONGEST_NAME = 1024
 _TOTAL_LIMIT = 10**8
 
 
-@dataclass(frozen=True)
+@record
 class Unloaded:
     """One entry of the ring; ``time`` is a FILETIME."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import struct
-from dataclasses import dataclass
+from dumpscan.records import record
 
 import numpy as np
 
@@ -27,7 +27,7 @@ _FIXED_FILE_INFO = struct.pack("<I", 0xFEEF04BD)
 _VERSION_TEXT = re.compile(r"\d+\.\d+\.\d+\.\d+")
 
 
-@dataclass(frozen=True)
+@record
 class PeHeaders:
     """The fields that identify an image. ``directories`` are (rva, size) pairs."""
 
@@ -39,7 +39,7 @@ class PeHeaders:
     sections: tuple[Section, ...]
 
 
-@dataclass(frozen=True)
+@record
 class VersionResource:
     """What VS_VERSIONINFO says. ``text`` is FileVersion with its branch, ``torn`` when only the
     fixed part could be found."""
@@ -132,7 +132,7 @@ def _by_pefile(
     resources: np.ndarray[tuple[int], np.dtype[np.uint8]],
 ) -> VersionResource | None:
     """Let pefile parse a small file of two parts: the headers, and the resources as its one section."""
-    import pefile  # type: ignore[import-untyped]
+    import pefile
 
     head = bytearray(memory.read(base, _HEADER_BYTES))
     _only_section(head, headers.directories[_RESOURCE_DIRECTORY][0], len(resources))

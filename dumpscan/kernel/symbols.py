@@ -12,7 +12,7 @@ import json
 import lzma
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dumpscan.records import field, record
 from pathlib import Path
 
 from dumpscan.model import Pdb
@@ -21,7 +21,7 @@ ENVIRONMENT = "DUMPSCAN_SYMBOLS"
 _SUFFIXES = (".json.xz", ".json.gz", ".json.bz2", ".json")
 
 
-@dataclass(frozen=True)
+@record
 class SymbolTable:
     """Name -> virtual address of kernel variables; empty when no table was found."""
 

@@ -6,7 +6,7 @@ Witness: facts/pte-formats.json and facts/kernel-location.md section 7 ([PDB] XP
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dumpscan.records import record
 from enum import IntEnum
 
 VALID = 1 << 0
@@ -29,7 +29,7 @@ class PageState(IntEnum):
     """The page table that would tell is not in the image: the state is unknown."""
 
 
-@dataclass(frozen=True)
+@record
 class Level:
     """One level of tables. An entry covers ``1 << shift`` bytes; a table has ``entries`` entries."""
 
@@ -38,7 +38,7 @@ class Level:
     large: bool
 
 
-@dataclass(frozen=True)
+@record
 class Paging:
     """One paging mode. ``frame_mask`` masks the page frame out of a valid entry,
     ``transition_mask`` out of a transition entry, ``pagefile_shift`` finds the page file offset.

@@ -8,7 +8,7 @@ is enough to translate kernel addresses.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dumpscan.records import record
 
 import numpy as np
 
@@ -26,7 +26,7 @@ _PDPT_RESERVED = 0x1E6
 """Bits 1, 2 and 5 to 8 of a PAE page directory pointer are reserved and clear."""
 
 
-@dataclass(frozen=True)
+@record
 class Candidate:
     """A possible address space. ``roots`` are PAE directory entries when the PDPT is not known."""
 

@@ -8,7 +8,6 @@ however many blocks a leak has left.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,12 +24,13 @@ from dumpscan.pool.pages import BATCH, Batch, block_tags, searched, walk_batches
 from dumpscan.pool.tables import find_tables
 from dumpscan.pool.tags import decode_tags, matching_values
 from dumpscan.pool.untracked import find_untracked
+from dumpscan.records import record
 
 UNTRACKED = "????"
 """Shown for large allocations that no table lists: neither tag nor owner is known."""
 
 
-@dataclass(frozen=True)
+@record
 class Filter:
     """Which allocations are wanted: tag patterns (any of), least size in bytes, pool, kind."""
 
@@ -38,10 +38,6 @@ class Filter:
     min_size: int = 0
     pool: str | None = None
     big: bool | None = None
-
-    def __post_init__(self) -> None:
-        if self.pool not in (None, "paged", "nonpaged"):
-            raise UsageError(f"unknown pool {self.pool!r}: choose paged or nonpaged")
 
     def keep(self, tags: NDArray[np.uint32], sizes: I64, paged: Mask) -> Mask:
         """Which elements pass."""
@@ -53,7 +49,7 @@ class Filter:
         return kept
 
 
-@dataclass(frozen=True)
+@record
 class Allocations:
     """A batch of allocations: arrays of one length, in the order of the ranges' addresses.
 
@@ -78,8 +74,13 @@ class Allocations:
 
 
 def allocations(kernel: Kernel, wanted: Filter | None = None) -> Iterator[Allocations]:
-    """Every allocation in use that the image shows and ``wanted`` lets through, in batches."""
+    """Every allocation in use that the image shows and ``wanted`` lets through, in batches.
+
+    :raises UsageError: the filter names a pool that does not exist.
+    """
     wanted = wanted or Filter()
+    if wanted.pool not in (None, "paged", "nonpaged"):
+        raise UsageError(f"unknown pool {wanted.pool!r}: choose paged or nonpaged")
     big = read_big_pages(kernel, find_tables(kernel))
     if kernel.layout is None:
         return

@@ -7,7 +7,6 @@ entry keeps its address with bit 0 set, its tag and size: history, not use. All 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -21,12 +20,13 @@ from dumpscan.model import BigUse
 from dumpscan.pool.c_pool import PAGED_TYPE
 from dumpscan.pool.tables import PoolTables
 from dumpscan.pool.tags import decode_tag, strip_protected
+from dumpscan.records import record, replace
 
 PAGE = 4096
 _ENTRIES_AT_ONCE = 1 << 16
 
 
-@dataclass(frozen=True)
+@record
 class BigPages:
     """Entries of the table: arrays of one length, ascending by address.
 

@@ -6,15 +6,14 @@ Witness: facts/pool-structures.md, "_POOL_HEADER" ([PDB] XP SP3; [2S] x86; [1S] 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
 from dumpscan.kernel.layouts import Layout
+from dumpscan.records import record
 
 
-@dataclass(frozen=True)
+@record
 class HeaderFormat:
     """Bit fields of a header's first u32 (all formats keep the tag in the u32 behind it).
 
@@ -49,7 +48,7 @@ def header_format(layout: Layout) -> HeaderFormat:
     return X86 if layout.pointer_size == 4 else X64
 
 
-@dataclass(frozen=True)
+@record
 class TypeRules:
     """What each PoolType value of a header says: boolean tables of 256, indexed by the value."""
 

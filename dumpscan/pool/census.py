@@ -8,7 +8,6 @@ figures unknown or lowers coverage, it never raises.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -24,21 +23,22 @@ from dumpscan.pool.tables import PoolTables, find_tables
 from dumpscan.pool.tags import decode_tag
 from dumpscan.pool.tracker import Tracker, read_tracker
 from dumpscan.pool.untracked import untracked_use
+from dumpscan.records import record, replace
 
 PAGE = 4096
 MODES = ("auto", "tables", "pages")
 
 
-@dataclass(frozen=True)
+@record
 class Census:
     """The pools' record, and for each source (tracker, big_pages, pages, limits) where it was read."""
 
     pool: Pool
     where: Mapping[str, str]
-    walk: WalkResult | None = field(default=None, repr=False)
+    walk: WalkResult | None = None
 
 
-@dataclass(frozen=True)
+@record
 class _Sources:
     tables: PoolTables
     tracker: Tracker | None

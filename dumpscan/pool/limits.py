@@ -7,10 +7,9 @@ count as used. They are held against each other, and a contradiction is said.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from dumpscan.kernel.kernel import Kernel
 from dumpscan.model import PoolLimits
+from dumpscan.records import record
 
 PAGE = 4096
 _MAX_PAGED_POOLS = 64
@@ -18,7 +17,7 @@ _MAX_PAGES = 1 << 36
 """Pages of the largest address space (48 bits): more is no count of pages."""
 
 
-@dataclass(frozen=True)
+@record
 class Descriptors:
     """Pages by the pool descriptors: cut into small blocks, and in allocations of their own."""
 
@@ -35,7 +34,7 @@ class Descriptors:
         return None if small is None or big is None else small + big
 
 
-@dataclass(frozen=True)
+@record
 class Limits:
     """Both pools' :class:`~dumpscan.model.PoolLimits`, and what does not fit together."""
 

@@ -9,7 +9,6 @@ to larger allocations or to nobody.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -22,13 +21,14 @@ from dumpscan.pool.bigpages import BigPages
 from dumpscan.pool.chains import ChainWalker
 from dumpscan.pool.marks import Marks, PageMap, agree, paged_pool_map, pfn_marks
 from dumpscan.pool.ranges import PoolRange, elsewhere, pool_ranges
+from dumpscan.records import record
 
 PAGE = 4096
 _SAMPLE = 512
 _ALL = slice(None)
 
 
-@dataclass(frozen=True)
+@record
 class PoolPages:
     """Pages of one range, ascending by address.
 
@@ -54,7 +54,7 @@ class PoolPages:
         return PageStates(*(counts[s] for s in list(PageState)[1:]))
 
 
-@dataclass(frozen=True)
+@record
 class PoolMap:
     """All ranges. ``aliases`` counts pages mapped a second time and left out there."""
 

@@ -9,7 +9,6 @@ pages, by :class:`~dumpscan.model.PageStates`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -26,6 +25,7 @@ from dumpscan.pool.limits import Descriptors, read_descriptors
 from dumpscan.pool.pagemap import PoolMap, PoolPages, map_pool, widen
 from dumpscan.pool.tags import QUOTA_UNKNOWN, encode_tag, printable, strip_protected
 from dumpscan.pool.tally import Tally
+from dumpscan.records import record
 
 BATCH = 1024
 """Pages read and walked at a time: 4 MB, so that headers are still in the cache when stepped."""
@@ -33,7 +33,7 @@ BATCH = 1024
 Progress = Callable[[str, int, int], None]
 
 
-@dataclass(frozen=True)
+@record
 class BlockCounts:
     """In-use small blocks: arrays of one length, one element per (pool, state, tag, size).
 
@@ -55,7 +55,7 @@ class DamagedPages(NamedTuple):
     reach: NDArray[np.int32]
 
 
-@dataclass(frozen=True)
+@record
 class WalkResult:
     """What the walk found. ``small_pages`` counts accepted pages by pool; ``foreign`` holds the
     addresses of walked pages without any chain (large allocations that no table lists, free pages).
@@ -68,10 +68,10 @@ class WalkResult:
     foreign: U64
     walked: int
     notes: tuple[str, ...] = ()
-    wider: PoolMap | None = field(default=None, repr=False)
+    wider: PoolMap | None = None
 
 
-@dataclass(frozen=True)
+@record
 class Batch:
     """One batch of walked pages: their index in the range, their chains, their contents."""
 

@@ -8,17 +8,16 @@ ranges here are the smallest ones that cannot miss pool; the chain test rejects 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from dumpscan.kernel.kernel import Kernel
 from dumpscan.memory.c_pte import PageState
+from dumpscan.records import record
 
 PAGE = 4096
 
 
-@dataclass(frozen=True)
+@record
 class PoolRange:
     """``[start, end)``; ``paged`` is None for a range searched for pool of either kind."""
 

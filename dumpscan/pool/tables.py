@@ -10,7 +10,6 @@ PoolTrackTable is only the first of them (facts/pool-algorithms.md section 3).
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +17,7 @@ import numpy as np
 from dumpscan.kernel.kernel import Kernel
 from dumpscan.kernel.layouts import Layout, TableDistances
 from dumpscan.pool.tags import printable
+from dumpscan.records import record, replace
 
 PAGE = 4096
 MAX_TRACKER = (1 << 20) + 1
@@ -29,7 +29,7 @@ _EXPANSION_NAMES = ("PoolTrackTableExpansion", "PoolTrackTableExpansionSize")
 _TAGGING_FLAG = 0x400
 
 
-@dataclass(frozen=True)
+@record
 class PoolTables:
     """Verified tables. ``tagging`` is "on", "off" or "unknown"; addresses are None when unknown or absent.
 

@@ -9,7 +9,6 @@ smaller (facts/pool-algorithms.md section 3).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -21,6 +20,7 @@ from dumpscan.kernel.layouts import Layout
 from dumpscan.model import PoolUse, TagUse
 from dumpscan.pool.tables import PoolTables
 from dumpscan.pool.tags import OVERFLOW, PROTECTED, decode_tag, encode_tag
+from dumpscan.records import record
 
 Rows = NDArray[Any]
 """Structured array: ``key``, then :data:`COUNTERS`."""
@@ -30,7 +30,7 @@ _OVERFLOW_KEY = encode_tag(OVERFLOW)
 COUNTERS = ("np_allocs", "np_frees", "np_bytes", "paged_allocs", "paged_frees", "paged_bytes")
 
 
-@dataclass(frozen=True)
+@record
 class Tracker:
     """Summed counters. ``rows`` has one row per tag, sorted by key; ``overflow`` has one or no row.
 

@@ -6,7 +6,7 @@ Unknown figures (a walk counts no frees) sort behind known ones, never as zero.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import replace
+from dumpscan.records import replace
 from typing import NamedTuple
 
 from dumpscan.model import Pools, TagUse

@@ -13,10 +13,11 @@ ROOT = Path(__file__).parents[1]
 
 # What each room may import of dumpscan. A room may always import itself. `core` are the modules
 # directly in the package that everything may use.
-CORE = {"errors", "model"}
+CORE = {"errors", "records", "model"}
 DOORS: dict[str, set[str]] = {
     "errors": set(),
-    "model": set(),
+    "records": set(),
+    "model": {"records"},
     "image": CORE,
     "memory": CORE | {"image"},
     "kernel": CORE | {"image", "memory"},

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dumpscan.errors import AbsentMemory, DamagedImage
+from dumpscan.image.prefault import Prefault
 
 U8 = NDArray[np.uint8]
 U64 = NDArray[np.uint64]
@@ -87,6 +88,7 @@ class FileMemory:
         self._check()
         self._phase = self._common_phase()
         self._rows = self._row_view()
+        self._resident = Prefault(data)
 
     def _clip(self, count: I64) -> I64:
         """Cut runs at the end of the file: pages not wholly in it are absent."""
@@ -134,6 +136,7 @@ class FileMemory:
         if out is None:
             out = np.empty((len(offsets), self.page_size), np.uint8)
         out = out[: len(offsets)]
+        self._resident.bring(offsets, mask)
         if self._phase is None or not len(self._rows):
             self._gather_unaligned(offsets, mask, out)
         else:
@@ -185,6 +188,7 @@ class FileMemory:
         The mapping itself ends with the last array over it; Windows keeps the file open until then.
         """
         self._data = np.zeros(0, np.uint8)
+        self._resident = Prefault(self._data)
         self._pfn = self._count = self._offset = np.zeros(0, np.int64)
         self._phase = None
         self._rows = self._row_view()

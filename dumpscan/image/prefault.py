@@ -1,0 +1,64 @@
+"""Bring the parts of a mapped file that a gather will touch into the address space at once.
+
+A first touch of each mapped page costs a page fault, microseconds even when the file is in the page
+cache: a third of a scan's time. Linux 5.14 and later map a range in one call
+(MADV_POPULATE_READ). Elsewhere nothing is done and pages fault in one by one.
+"""
+
+from __future__ import annotations
+
+import mmap
+import sys
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from dumpscan.image.physical import I64, U8, Mask
+
+_MADV_POPULATE_READ = 22
+_WINDOW = 1 << 21
+_DENSE = 32
+"""Pages wanted of a 2 MB window from which on mapping the whole window is cheaper than faults."""
+
+
+class Prefault:
+    """Remembers which windows of the file behind ``data`` have been mapped already."""
+
+    def __init__(self, data: U8) -> None:
+        self._map = _mapping_of(data) if sys.platform == "linux" else None
+        self._size = len(data)
+        self._done = np.zeros((len(data) >> 21) + 1 if self._map else 0, np.bool_)
+
+    def bring(self, offsets: I64, mask: Mask) -> None:
+        """Map the windows in which at least 32 of the pages at ``offsets[mask]`` lie."""
+        if self._map is None or len(offsets) < _DENSE:
+            return
+        wanted = np.bincount(offsets[mask] >> 21, minlength=1)
+        dense = np.flatnonzero((wanted >= _DENSE) & ~self._done[: len(wanted)])
+        self._done[dense] = True
+        for first, count in _stretches(dense):
+            self._populate(first * _WINDOW, count * _WINDOW)
+
+    def _populate(self, start: int, length: int) -> None:
+        assert self._map is not None
+        try:
+            self._map.madvise(_MADV_POPULATE_READ, start, min(length, self._size - start))
+        except (OSError, ValueError):
+            self._map = None  # An older kernel or a file system that refuses: never ask again.
+
+
+def _stretches(windows: I64) -> list[tuple[int, int]]:
+    """Runs of consecutive window numbers as (first, count)."""
+    if not len(windows):
+        return []
+    cuts = np.flatnonzero(np.diff(windows) != 1) + 1
+    return [(int(run[0]), len(run)) for run in np.split(windows, cuts)]
+
+
+def _mapping_of(data: U8) -> mmap.mmap | None:
+    """The memory map under an array that covers all of it, else None."""
+    base: object = data
+    while base is not None and not isinstance(base, mmap.mmap):
+        base = base.obj if isinstance(base, memoryview) else getattr(base, "base", None)
+    return base if base is not None and len(base) == len(data) else None

@@ -109,7 +109,7 @@ class ChainWalker:
         at[0] = state.at
         shift, mask = self._step_shift, self._step_mask
         for step in range(STEPS):
-            np.take(words, at[step], out=head[step], mode="clip")
+            words.take(at[step], out=head[step], mode="clip")
             np.right_shift(head[step], shift, out=size[step])
             np.bitwise_and(size[step], mask, out=size[step])
             np.add(at[step], size[step], out=at[step + 1])
@@ -143,18 +143,18 @@ class ChainWalker:
         if not state.keys:
             empty = np.zeros(0, np.int64)
             return np.zeros(0, np.uint64), empty, empty
-        heads = np.concatenate(state.keys)
-        keep = None if bool(accepted.all()) else accepted[np.concatenate(state.pages)]
-        keys = heads.view(np.uint64) >> np.uint64(16)
-        if keep is not None:
-            keys = keys[keep]
-        if not locate:
-            empty = np.zeros(0, np.int64)
+        keys = np.concatenate(state.keys).view(np.uint64)
+        keys >>= np.uint64(16)
+        empty = np.zeros(0, np.int64)
+        whole = bool(accepted.all())
+        if whole and not locate:
             return keys, empty, empty
-        page, word = np.concatenate(state.pages), np.concatenate(state.places)
-        if keep is not None:
-            page, word = page[keep], word[keep]
-        return keys, page, (word - page * self._words) * _WORD
+        page = np.concatenate([_columns(use, columns) for use, columns in state.uses])
+        keep = slice(None) if whole else accepted[page]
+        if not locate:
+            return keys[keep], empty, empty
+        page, word = page[keep], np.concatenate(state.places)[keep]
+        return keys[keep], page, (word - page * self._words) * _WORD
 
 
 class _State:
@@ -169,16 +169,14 @@ class _State:
         self.reach = np.zeros(count, np.int32)
         self.seen = np.zeros(count, np.uint8)
         self.keys: list[I64] = []
-        self.pages: list[I64] = []
+        self.uses: list[tuple[Mask, I64]] = []
         self.places: list[I64] = []
 
     def note(self, flags: U8, inside: Mask, use: Mask, head: I64, at: I64, locate: bool) -> None:
         """Keep the blocks in use, and which kinds of block each page has."""
         self.seen[self.page] |= np.bitwise_or.reduce(np.where(inside, flags, 0), axis=0)
-        picks = np.flatnonzero(use)
-        live = use.shape[1]
         self.keys.append(head[use])
-        self.pages.append(self.page[picks - picks // live * live])
+        self.uses.append((use, self.page))
         if locate:
             self.places.append(at[:-1][use])
 
@@ -196,6 +194,12 @@ class _State:
         go = np.flatnonzero(~done)
         self.page, self.end = self.page[go], self.end[go]
         self.at, self.previous, self.first = at[-1][go], size[-1][go], self.first[go]
+
+
+def _columns(use: Mask, columns: I64) -> I64:
+    """``columns`` of the set elements of ``use``, in row order."""
+    index = np.flatnonzero(use)
+    return columns[index % len(columns)]
 
 
 def _flag_table(form: HeaderFormat, rules: TypeRules) -> U8:

@@ -127,15 +127,28 @@ def _map(kernel: Kernel, where: PoolRange, big: BigPages | None, taken: I64) -> 
     """One range; ``taken`` are the page frames of ranges before it, returned with its own added."""
     pages = kernel.memory.pages_in(where.start, where.end)
     present = (pages.pfn >= 0) & kernel.memory.physical.present(np.maximum(pages.pfn, 0))
-    first = np.zeros(len(present), np.bool_)
-    first[np.unique(pages.pfn, return_index=True)[1]] = True
-    alone = first & ~np.isin(pages.pfn, taken)
+    alone, taken = _first_mappings(pages.pfn, present, taken)
     double = int((present & ~alone).sum())
     small = present & alone
     if big is not None:
         small &= ~inside_large(pages.va, big)
     part = _with_marks(kernel, PoolPages(where, pages, present, small))
-    return part, np.union1d(taken, pages.pfn[present]), double
+    return part, taken, double
+
+
+def _first_mappings(pfns: I64, present: Mask, taken: I64) -> tuple[Mask, I64]:
+    """Which present pages are met for the first time; ``taken`` (ascending) with them added."""
+    index = np.flatnonzero(present)
+    index = index[np.argsort(pfns[index], kind="stable")]
+    ordered = pfns[index]
+    new = np.ones(len(ordered), np.bool_)
+    new[1:] = ordered[1:] != ordered[:-1]
+    if len(taken):
+        slot = np.minimum(np.searchsorted(taken, ordered), len(taken) - 1)
+        new &= taken[slot] != ordered
+    alone = np.zeros(len(pfns), np.bool_)
+    alone[index[new]] = True
+    return alone, np.sort(np.concatenate([taken, ordered[new]]))
 
 
 def inside_large(vas: U64, big: BigPages) -> Mask:

@@ -87,12 +87,15 @@ def walk_batches(
 ) -> Iterator[Batch]:
     """Walk the pages of one range, valid ones first, then those in transition.
 
-    The arrays of a batch are only good until the next one is asked for.
+    With ``locate``, batches come in the order of addresses and say where each block lies. The arrays of a batch are only good until the next one is asked for.
     """
     walker = walker or ChainWalker(layout, BATCH)
     scratch = np.empty((walker.batch, walker.page_size), np.uint8)
     for state in (PageState.VALID, PageState.TRANSITION):
         chosen = np.flatnonzero(part.small & (part.pages.state == state))
+        if not locate:
+            # In the file's order, which costs the fewest page faults.
+            chosen = chosen[np.argsort(part.pages.pfn[chosen], kind="stable")]
         for at in range(0, len(chosen), walker.batch):
             index = chosen[at : at + walker.batch]
             rows, present = kernel.memory.physical.pages(part.pages.pfn[index], out=scratch)

@@ -40,7 +40,8 @@ class Chains:
     pages: int
 
     def used(self) -> NDArray[np.bool_]:
-        return self.kind == USED
+        result: NDArray[np.bool_] = self.kind == USED
+        return result
 
 
 @dataclass(frozen=True)
@@ -99,8 +100,10 @@ def _spread(
     return {name: column[order] for name, column in columns.items()}
 
 
-def _with_dead(columns: dict[str, I64], rng: np.random.Generator, cached: float, gaps: float) -> dict[str, I64]:
-    """Insert freed blocks between live ones: on a list, or still on a lookaside list. Never two free neighbours."""
+def _with_dead(
+    columns: dict[str, I64], rng: np.random.Generator, cached: float, gaps: float
+) -> dict[str, I64]:
+    """Insert freed blocks between live ones, on a list or on a lookaside list; never two neighbours."""
     count = len(columns["units"])
     holes = np.flatnonzero(rng.random(count) < gaps + cached)
     if not len(holes):
@@ -149,16 +152,30 @@ def pack(columns: dict[str, I64], per_page: int, rng: np.random.Generator) -> Ch
     first = np.r_[True, page[1:] != page[:-1]]
     previous = np.where(first, 0, np.r_[0, merged["units"][:-1]])
     return Chains(
-        page=page, offset=running - page * per_page, units=merged["units"], previous=previous,
-        kind=merged["kind"].astype(np.uint8), tag=merged["tag"], protected=merged["protected"].astype(bool),
-        quota=merged["quota"].astype(bool), content=merged["content"], special=merged["special"], pages=len(starts),
-    )  # fmt: skip
+        page=page,
+        offset=running - page * per_page,
+        units=merged["units"],
+        previous=previous,
+        kind=merged["kind"].astype(np.uint8),
+        tag=merged["tag"],
+        protected=merged["protected"].astype(bool),
+        quota=merged["quota"].astype(bool),
+        content=merged["content"],
+        special=merged["special"],
+        pages=len(starts),
+    )
 
 
 def chains_of(
-    lots: list[Lot], specials: list[Special], names: TagNames, layout: Layout, rng: np.random.Generator,
-    *, cached: float = 0.004, gaps: float = 0.03,
-) -> Chains:  # fmt: skip
+    lots: list[Lot],
+    specials: list[Special],
+    names: TagNames,
+    layout: Layout,
+    rng: np.random.Generator,
+    *,
+    cached: float = 0.004,
+    gaps: float = 0.03,
+) -> Chains:
     """Specials first, then everything else."""
     columns = _with_dead(_spread(lots, names, layout, rng), rng, cached, gaps)
     count = len(specials)

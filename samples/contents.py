@@ -78,11 +78,15 @@ def filler_pages(rng: np.random.Generator, pointer: int, base: int, count: int =
     small = kind > 0.35
     page[small] = rng.integers(0, 0x800, int(small.sum())).astype(dtype)
     pointers = kind > 0.6
-    page[pointers] = (rng.integers(0, 0x400000, int(pointers.sum())).astype(np.uint64) * np.uint64(8) + np.uint64(base)).astype(dtype)
+    page[pointers] = (
+        rng.integers(0, 0x400000, int(pointers.sum())).astype(np.uint64) * np.uint64(8) + np.uint64(base)
+    ).astype(dtype)
     noise = kind > 0.85
     page[noise] = rng.integers(0, 2**32, int(noise.sum()), dtype=np.uint64).astype(dtype)
     out = page.view(np.uint8).reshape(count, 4096)
-    text = np.frombuffer("\\Device\\HarddiskVolume1\\WINDOWS\\system32\\drivers".encode("utf-16-le"), dtype=np.uint8)
+    text = np.frombuffer(
+        "\\Device\\HarddiskVolume1\\WINDOWS\\system32\\drivers".encode("utf-16-le"), dtype=np.uint8
+    )
     for row in range(0, count, 3):
         at = int(rng.integers(0, 3900 - len(text))) & ~7
         out[row, at : at + len(text)] = text

@@ -1,6 +1,7 @@
 """Pool descriptors and MmPagedPoolInfo with its bitmaps.
 
-Witness: facts/pool-structures.md (_POOL_DESCRIPTOR, _MM_PAGED_POOL_INFO), facts/pool-algorithms.md sections 7, 8.
+Witness: facts/pool-structures.md (_POOL_DESCRIPTOR, _MM_PAGED_POOL_INFO), facts/pool-algorithms.md
+sections 7 and 8.
 """
 
 from __future__ import annotations
@@ -48,17 +49,25 @@ def _counts(pool: Pool, index: int, primary: bool, unit: int) -> tuple[int, int,
     return int(blocks.sum()) + bigs, int(mine.sum()), big_pages, allocated
 
 
-def descriptor_bytes(work: Work, pool: Pool, index: int, address: int, links: FreeLists, primary: bool) -> bytes:
+def descriptor_bytes(
+    work: Work, pool: Pool, index: int, address: int, links: FreeLists, primary: bool
+) -> bytes:
     """One _POOL_DESCRIPTOR; empty list heads point at themselves."""
     layout = work.layout
     fields, pointer = layout.descriptor, layout.pointer
     live, small, big, allocated = _counts(pool, index, primary, layout.unit)
     block = bytearray(fields.size)
     kind = int(pool.name == "paged")
-    struct.pack_into("<IIIIIII", block, 0, kind, index, live * (_FREES_PER_LIVE + 1), live * _FREES_PER_LIVE, small, big, 4)
+    struct.pack_into(
+        "<IIIIIII", block, 0, kind, index, live * (_FREES_PER_LIVE + 1), live * _FREES_PER_LIVE, small, big, 4
+    )
     if fields.total_bytes is not None:
         struct.pack_into("<I" if pointer == 4 else "<Q", block, fields.total_bytes, allocated)
-    heads = address + fields.list_heads + np.arange(layout.units_per_page, dtype=np.uint64) * np.uint64(2 * pointer)
+    heads = (
+        address
+        + fields.list_heads
+        + np.arange(layout.units_per_page, dtype=np.uint64) * np.uint64(2 * pointer)
+    )
     pairs = np.repeat(heads, 2)
     for (owner, units), (forward, backward) in links.heads.items():
         if owner == index:
@@ -78,7 +87,9 @@ def write_descriptors(work: Work, links: dict[str, FreeLists]) -> None:
     pointer = work.layout.pointer
     table = b"".join(address.to_bytes(pointer, "little") for address in addresses["paged"])
     work.poke(work.address("ExpPagedPoolDescriptor"), table)
-    vector = addresses["nonpaged"][0].to_bytes(pointer, "little") + addresses["paged"][0].to_bytes(pointer, "little")
+    vector = addresses["nonpaged"][0].to_bytes(pointer, "little") + addresses["paged"][0].to_bytes(
+        pointer, "little"
+    )
     work.poke(work.address("PoolVector"), vector)
     work.set("ExpNumberOfPagedPools", paged_pool_count(work), 4)
     work.set("ExpNumberOfNonPagedPools", 1, 4)
@@ -115,11 +126,15 @@ def write_paged_info(work: Work) -> None:
     if layout.nt == "6.0":
         at = 0x20 if pointer == 4 else 0x38
         block[at : at + header] = _bitmap(pages, where["allocation"] + header, pointer)
-        tail = struct.pack(f"<{form}I{form}{form}" if pointer == 4 else "<QIxxxxQQ", first, 0, allocated, allocated)
+        tail = struct.pack(
+            f"<{form}I{form}{form}" if pointer == 4 else "<QIxxxxQQ", first, 0, allocated, allocated
+        )
         block[at + header : at + header + len(tail)] = tail
     else:
         maps = [where["allocation"], where["end"]] + ([0] if layout.nt == "5.1" else [])
         head = struct.pack(f"<{len(maps)}{form}", *maps)
-        tail = struct.pack("<IIIIII" if pointer == 4 else "<QQQIxxxxQQ", first, last, last, 0, allocated, allocated)
+        tail = struct.pack(
+            "<IIIIII" if pointer == 4 else "<QQQIxxxxQQ", first, last, last, 0, allocated, allocated
+        )
         block[: len(head) + len(tail)] = head + tail
     work.poke(work.address("MmPagedPoolInfo"), bytes(block))

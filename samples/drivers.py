@@ -18,15 +18,25 @@ from .profiles import KernelBuild
 
 RING: Final = 50
 
-_NAMES: Final = """hal.dll ACPI.sys WMILIB.SYS pci.sys isapnp.sys compbatt.sys intelide.sys PCIIDEX.SYS MountMgr.sys
-ftdisk.sys PartMgr.sys VolSnap.sys atapi.sys disk.sys CLASSPNP.SYS fltmgr.sys sr.sys KSecDD.sys Ntfs.sys NDIS.sys
-Mup.sys agp440.sys i8042prt.sys kbdclass.sys mouclass.sys fdc.sys serial.sys serenum.sys usbuhci.sys USBPORT.SYS
-cdrom.sys redbook.sys ks.sys rasl2tp.sys ndistapi.sys raspppoe.sys TDI.SYS psched.sys ptilink.sys raspti.sys
+_NAMES: Final = """hal.dll ACPI.sys WMILIB.SYS pci.sys isapnp.sys compbatt.sys intelide.sys PCIIDEX.SYS
+MountMgr.sys ftdisk.sys PartMgr.sys VolSnap.sys atapi.sys disk.sys CLASSPNP.SYS fltmgr.sys sr.sys KSecDD.sys
+Ntfs.sys NDIS.sys Mup.sys agp440.sys i8042prt.sys kbdclass.sys mouclass.sys fdc.sys serial.sys serenum.sys
+usbuhci.sys USBPORT.SYS cdrom.sys redbook.sys ks.sys rasl2tp.sys ndistapi.sys raspppoe.sys TDI.SYS
+psched.sys ptilink.sys raspti.sys
 update.sys NDProxy.SYS Fs_Rec.SYS Null.SYS Beep.SYS vga.sys mnmdd.SYS Msfs.SYS Npfs.SYS rasacd.sys ipsec.sys
 tcpip.sys netbt.sys afd.sys netbios.sys rdbss.sys mrxsmb.sys Fips.SYS win32k.sys dump_atapi.sys srv.sys
 symevent.sys naiavf5x.sys avg7core.sys""".split()
-_VISTA: Final = "mcupdate.dll CLFS.SYS CI.dll Wdf01000.sys ecache.sys volmgr.sys dxgkrnl.sys NETIO.SYS tunnel.sys".split()
-_OTHER_UNLOADS: Final = ("Sfloppy.SYS", "Cdaudio.SYS", "processr.sys", "usbstor.sys", "kmixer.sys", "splitter.sys")
+_VISTA: Final = (
+    "mcupdate.dll CLFS.SYS CI.dll Wdf01000.sys ecache.sys volmgr.sys dxgkrnl.sys NETIO.SYS tunnel.sys".split()
+)
+_OTHER_UNLOADS: Final = (
+    "Sfloppy.SYS",
+    "Cdaudio.SYS",
+    "processr.sys",
+    "usbstor.sys",
+    "kmixer.sys",
+    "splitter.sys",
+)
 
 
 @dataclass(frozen=True)
@@ -46,11 +56,17 @@ def _path(name: str, index: int) -> str:
     return f"\\SystemRoot\\{folder}\\{name}"
 
 
-def modules(build: KernelBuild, options: Options, kernel: tuple[int, int], hal: tuple[int, int]) -> list[Module]:
+def modules(
+    build: KernelBuild, options: Options, kernel: tuple[int, int], hal: tuple[int, int]
+) -> list[Module]:
     """Kernel, HAL, then drivers packed from the driver base on."""
     rng = options.stream("modules")
     names = _NAMES + (_VISTA if build.profile.nt == "6.0" else [])
-    found = [Module(build.profile.file, _path(build.profile.file, 0), *kernel), Module("hal.dll", _path("hal.dll", 1), *hal)]
+    # The list names the kernel ntoskrnl.exe whichever file it came from.
+    found = [
+        Module("ntoskrnl.exe", _path(build.profile.file, 0), *kernel),
+        Module("hal.dll", _path("hal.dll", 1), *hal),
+    ]
     at = build.profile.bases.drivers
     for number, name in enumerate(names[1:], 2):
         size = int(rng.choice([0x2000, 0x4180, 0x8300, 0xE480, 0x17700, 0x2C000]))
@@ -75,7 +91,9 @@ def unicode_string(length: int, address: int, pointer: int) -> bytes:
     return struct.pack("<HHIQ", length, length, 0, address)
 
 
-def loader_entry(module: Module, entry: int, path: int, links: tuple[int, int], ldr_size: int, checksum: int, pointer: int) -> bytes:
+def loader_entry(
+    module: Module, entry: int, path: int, links: tuple[int, int], ldr_size: int, checksum: int, pointer: int
+) -> bytes:
     """KLDR_DATA_TABLE_ENTRY followed by the base name."""
     block = bytearray(ldr_size)
     form = "<II" if pointer == 4 else "<QQ"
@@ -146,7 +164,9 @@ def ring_specials(ring: Unloads, pointer: int) -> list[Special]:
         return []
     specials = [Special("unloaded", "MmDT", RING * (0x18 if pointer == 4 else 0x28))]
     return specials + [
-        Special(f"unload:{entry.slot}", "MmDT", 2 * len(entry.name)) for entry in ring.entries if not entry.skipped
+        Special(f"unload:{entry.slot}", "MmDT", 2 * len(entry.name))
+        for entry in ring.entries
+        if not entry.skipped
     ]
 
 
@@ -157,7 +177,9 @@ def ring_bytes(ring: Unloads, names: dict[int, int], pointer: int) -> bytes:
     for entry in ring.entries:
         address = names.get(entry.slot, 0)
         length = 2 * len(entry.name)
-        body = struct.pack("<II" if pointer == 4 else "<QQ", entry.start & (2 ** (8 * pointer) - 1), entry.end)
+        body = struct.pack(
+            "<II" if pointer == 4 else "<QQ", entry.start & (2 ** (8 * pointer) - 1), entry.end
+        )
         row = unicode_string(length, address, pointer) + body + struct.pack("<q", entry.time)
         block[entry.slot * size : (entry.slot + 1) * size] = row
     return bytes(block)
@@ -165,6 +187,6 @@ def ring_bytes(ring: Unloads, names: dict[int, int], pointer: int) -> bytes:
 
 def driver_page(rng: np.random.Generator) -> bytes:
     """First page of a driver: MZ and noise behind."""
-    return (b"MZ\x90\0\x03\0\0\0\x04\0\0\0\xff\xff\0\0\xb8".ljust(0x3C, b"\0") + b"\xd8\0\0\0").ljust(0x400, b"\0") + bytes(
-        rng.integers(0, 256, 0xC00, dtype=np.uint8)
-    )
+    return (b"MZ\x90\0\x03\0\0\0\x04\0\0\0\xff\xff\0\0\xb8".ljust(0x3C, b"\0") + b"\xd8\0\0\0").ljust(
+        0x400, b"\0"
+    ) + bytes(rng.integers(0, 256, 0xC00, dtype=np.uint8))

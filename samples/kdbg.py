@@ -9,8 +9,8 @@ from __future__ import annotations
 import struct
 from typing import Final
 
-from .profiles import KernelBuild
 from .layouts import Layout
+from .profiles import KernelBuild
 
 # fmt: off
 _ADDRESSES: Final = (
@@ -19,16 +19,18 @@ _ADDRESSES: Final = (
     (0x58, "PspCidTable"), (0x60, "ExpSystemResourcesList"), (0x68, "ExpPagedPoolDescriptor"),
     (0x70, "ExpNumberOfPagedPools"), (0x78, "KeTimeIncrement"), (0x80, "KeBugCheckCallbackListHead"),
     (0x88, "KiBugCheckData"), (0x90, "IopErrorLogListHead"), (0x98, "ObpRootDirectoryObject"),
-    (0xa0, "ObpTypeObjectType"), (0xa8, "MmSystemCacheStart"), (0xb0, "MmSystemCacheEnd"), (0xb8, "MmSystemCacheWs"),
-    (0xc0, "MmPfnDatabase"), (0xc8, "MmSystemPtesStart"), (0xd0, "MmSystemPtesEnd"), (0xd8, "MmSubsectionBase"),
-    (0xe0, "MmNumberOfPagingFiles"), (0xe8, "MmLowestPhysicalPage"), (0xf0, "MmHighestPhysicalPage"),
-    (0xf8, "MmNumberOfPhysicalPages"), (0x100, "MmMaximumNonPagedPoolInBytes"), (0x108, "MmNonPagedSystemStart"),
+    (0xa0, "ObpTypeObjectType"), (0xa8, "MmSystemCacheStart"), (0xb0, "MmSystemCacheEnd"),
+    (0xb8, "MmSystemCacheWs"), (0xc0, "MmPfnDatabase"), (0xc8, "MmSystemPtesStart"),
+    (0xd0, "MmSystemPtesEnd"), (0xd8, "MmSubsectionBase"), (0xe0, "MmNumberOfPagingFiles"),
+    (0xe8, "MmLowestPhysicalPage"), (0xf0, "MmHighestPhysicalPage"), (0xf8, "MmNumberOfPhysicalPages"),
+    (0x100, "MmMaximumNonPagedPoolInBytes"), (0x108, "MmNonPagedSystemStart"),
     (0x110, "MmNonPagedPoolStart"), (0x118, "MmNonPagedPoolEnd"), (0x120, "MmPagedPoolStart"),
     (0x128, "MmPagedPoolEnd"), (0x130, "MmPagedPoolInfo"), (0x140, "MmSizeOfPagedPoolInBytes"),
     (0x148, "MmTotalCommitLimit"), (0x150, "MmTotalCommittedPages"), (0x158, "MmSharedCommit"),
-    (0x160, "MmDriverCommit"), (0x168, "MmProcessCommit"), (0x170, "MmPagedPoolCommit"), (0x178, "MmExtendedCommit"),
-    (0x180, "MmZeroedPageListHead"), (0x188, "MmFreePageListHead"), (0x190, "MmStandbyPageListHead"),
-    (0x198, "MmModifiedPageListHead"), (0x1a0, "MmModifiedNoWritePageListHead"), (0x1a8, "MmAvailablePages"),
+    (0x160, "MmDriverCommit"), (0x168, "MmProcessCommit"), (0x170, "MmPagedPoolCommit"),
+    (0x178, "MmExtendedCommit"), (0x180, "MmZeroedPageListHead"), (0x188, "MmFreePageListHead"),
+    (0x190, "MmStandbyPageListHead"), (0x198, "MmModifiedPageListHead"),
+    (0x1a0, "MmModifiedNoWritePageListHead"), (0x1a8, "MmAvailablePages"),
     (0x1b0, "MmResidentAvailablePages"), (0x1b8, "PoolTrackTable"), (0x1c0, "NonPagedPoolDescriptor"),
     (0x1c8, "MmHighestUserAddress"), (0x1d0, "MmSystemRangeStart"), (0x1d8, "MmUserProbeAddress"),
     (0x1e0, "KdPrintCircularBuffer"), (0x1e8, "KdPrintCircularBufferEnd"), (0x1f0, "KdPrintWritePointer"),
@@ -40,7 +42,8 @@ _ADDRESSES: Final = (
     (0x270, "MmPhysicalMemoryBlock"), (0x278, "MmSessionBase"), (0x280, "MmSessionSize"),
     (0x288, "MmSystemParentTablePage"), (0x2c8, "KdPrintCircularBufferPtr"), (0x2d0, "KdPrintBufferSize"),
     (0x2d8, "KeLoaderBlock"), (0x308, "IopNumTriageDumpDataBlocks"), (0x310, "IopTriageDumpDataBlocks"),
-    (0x318, "VfCrashDataBlock"), (0x320, "MmBadPagesDetected"), (0x328, "MmZeroedPageSingleBitErrorsDetected"),
+    (0x318, "VfCrashDataBlock"), (0x320, "MmBadPagesDetected"),
+    (0x328, "MmZeroedPageSingleBitErrorsDetected"),
 )
 # fmt: on
 

@@ -19,7 +19,9 @@ _HAL_SIZE = 0x20300
 def map_kernel(work: Work) -> None:
     """Image and HAL in the identity range, in large pages on machines that have room for them."""
     profile, bases = work.profile, work.profile.bases
-    image = kernel_image(work.build, work.base, work.options.version_resource, work.options.stream("kernel code"))
+    image = kernel_image(
+        work.build, work.base, work.options.version_resource, work.options.stream("kernel code")
+    )
     work.ram.poke(work.kernel_pa, image)
     start, end = work.kernel_pa, work.hal_pa + round_up(_HAL_SIZE, PAGE)
     if work.options.ram_mb >= 48:
@@ -57,11 +59,13 @@ def map_drivers(work: Work) -> None:
 
 
 def processor_addresses(work: Work) -> list[int]:
-    """KPCR of each processor: a fixed page on XP and 2003 x86, else the kernel's data; further ones in system PTEs."""
+    """KPCRs: the first fixed (XP, 2003 x86) or in the kernel's data, further ones in system PTEs."""
     bases = work.profile.bases
     first = bases.kpcr if bases.kpcr is not None else work.address("KiInitialPCR")
     stride = round_up(work.layout.pcr.size, PAGE) + PAGE
-    return [first] + [bases.system_ptes + 0x8000 + number * stride for number in range(1, work.options.processors)]
+    return [first] + [
+        bases.system_ptes + 0x8000 + number * stride for number in range(1, work.options.processors)
+    ]
 
 
 def map_processors(work: Work) -> None:
@@ -98,6 +102,8 @@ def map_user(work: Work, spaces: list[tuple[int, ...]]) -> None:
             frames = work.ram.take(min(count, work.options.ram_mb * MB // PAGE // 64))
             work.paging.map_user(0x00400000, frames, space)
             work.ram.pages[frames] = np.tile(text, PAGE // len(text))
-            work.ram.pages[frames, : PAGE // 2] = rng.integers(0, 256, (len(frames), PAGE // 2), dtype=np.uint8)
+            work.ram.pages[frames, : PAGE // 2] = rng.integers(
+                0, 256, (len(frames), PAGE // 2), dtype=np.uint8
+            )
             addresses = np.uint64(0x400000) + np.arange(len(frames)).astype(np.uint64) * np.uint64(PAGE)
             work.pfn.active(frames, addresses, 2)

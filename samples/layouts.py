@@ -120,10 +120,16 @@ TRACKER64: Final = _record(
 
 _BIG: Final = {
     ("5.1", 4): _record(0xC, Va=(0, "<u4"), Key=(4, "<u4"), NumberOfPages=(8, "<u4")),
-    ("5.2", 4): _record(0x10, Va=(0, "<u4"), Key=(4, "<u4"), NumberOfPages=(8, "<u4"), QuotaObject=(0xC, "<u4")),
-    ("5.2", 8): _record(0x18, Va=(0, "<u8"), Key=(8, "<u4"), NumberOfPages=(0xC, "<u4"), QuotaObject=(0x10, "<u8")),
+    ("5.2", 4): _record(
+        0x10, Va=(0, "<u4"), Key=(4, "<u4"), NumberOfPages=(8, "<u4"), QuotaObject=(0xC, "<u4")
+    ),
+    ("5.2", 8): _record(
+        0x18, Va=(0, "<u8"), Key=(8, "<u4"), NumberOfPages=(0xC, "<u4"), QuotaObject=(0x10, "<u8")
+    ),
     ("6.0", 4): _record(0x10, Va=(0, "<u4"), Key=(4, "<u4"), PoolType=(8, "<u4"), NumberOfBytes=(0xC, "<u4")),
-    ("6.0", 8): _record(0x18, Va=(0, "<u8"), Key=(8, "<u4"), PoolType=(0xC, "<u4"), NumberOfBytes=(0x10, "<u8")),
+    ("6.0", 8): _record(
+        0x18, Va=(0, "<u8"), Key=(8, "<u4"), PoolType=(0xC, "<u4"), NumberOfBytes=(0x10, "<u8")
+    ),
 }
 
 _DESCRIPTOR: Final = {
@@ -142,7 +148,7 @@ _PROCESS: Final = {
     ("6.0", 8): ProcessLayout(0x3E8, 0x28, 0xC8, 0xE0, 0xE8, 0x238, 0x280, 0x30),
 }
 
-# x86: ProcessorState at 0x1c is a CONTEXT of 0x2cc bytes, then Cr0, Cr2, Cr3; x64: special registers come first.
+# x86: ProcessorState at 0x1c is a CONTEXT of 0x2cc bytes, then Cr0, Cr2, Cr3; on x64 those come first.
 _PCR: Final = {
     "5.1 4": PcrLayout(0xD70, 0x1C, 0x20, 0x34, 0x120, 0x10, 0x12, 0x1C + 0x2D4, 0x900),
     "5.2 4": PcrLayout(0xFE0, 0x1C, 0x20, 0x34, 0x120, 0x10, 0x12, 0x1C + 0x2D4, 0xB60),
@@ -153,7 +159,13 @@ _PCR: Final = {
     "6001 8": PcrLayout(0x3CA0, 0x18, 0x20, 0x108, 0x180, 0x04, 0x63C, 0x40 + 0x10, 0x399C),
 }
 
-_PAGED_INFO: Final = {("5.1", 4): 0x24, ("5.2", 4): 0x20, ("5.2", 8): 0x40, ("6.0", 4): 0x38, ("6.0", 8): 0x68}
+_PAGED_INFO: Final = {
+    ("5.1", 4): 0x24,
+    ("5.2", 4): 0x20,
+    ("5.2", 8): 0x40,
+    ("6.0", 4): 0x38,
+    ("6.0", 8): 0x68,
+}
 _LDR: Final = {("5.1", 4): 0x50, ("5.2", 4): 0x50, ("5.2", 8): 0x98, ("6.0", 4): 0x68, ("6.0", 8): 0xC8}
 
 

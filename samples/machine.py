@@ -8,9 +8,17 @@ from typing import Any, Final
 from .blocks import Special, TagNames, chains_of
 from .descriptors import list_heads, write_descriptors, write_paged_info
 from .drivers import Unloads, module_specials, modules, ring_specials, unload_ring
-from .kernel_space import map_block, map_drivers, map_kernel, map_loose, map_processors, map_shared_page, map_user
+from .kernel_space import (
+    map_block,
+    map_drivers,
+    map_kernel,
+    map_loose,
+    map_processors,
+    map_shared_page,
+    map_user,
+)
 from .options import Options
-from .paging import Paging
+from .paging import ROOT_FRAMES, Paging
 from .pfn import PfnTable
 from .pool_build import (
     big_entries,
@@ -36,7 +44,7 @@ from .variables import (
     write_unloads,
     write_version,
 )
-from .work import Pool, Work, kernel_place, round_up
+from .work import Pool, Work, kernel_place, root_frame, round_up
 
 _HAL_SIZE: Final = 0x20300
 
@@ -123,11 +131,15 @@ def _plan(options: Options) -> Work:
     population, names = populate(options, layout), TagNames()
     kernel_pa, hal_pa, block_pa = kernel_place(profile, options.ram_mb)
     identity = profile.bases.identity
-    found = modules(build, options, (identity + kernel_pa, profile.image_size), (identity + hal_pa, _HAL_SIZE))
+    found = modules(
+        build, options, (identity + kernel_pa, profile.image_size), (identity + hal_pa, _HAL_SIZE)
+    )
     ring = unload_ring(options, found[-1].base + 0x100000)
     specials = {"nonpaged": _specials(module_specials(found, layout.ldr_size), ring, options), "paged": []}
     chains = {
-        pool: chains_of(population.plans[pool].lots, specials[pool], names, layout, options.stream(f"{pool} blocks"))
+        pool: chains_of(
+            population.plans[pool].lots, specials[pool], names, layout, options.stream(f"{pool} blocks")
+        )
         for pool in POOLS
     }
     used = {pool: chains[pool].pages + sum(b.pages for b in population.plans[pool].bigs) for pool in POOLS}
@@ -141,12 +153,26 @@ def _plan(options: Options) -> Work:
     pools["nonpaged"].limit = _nonpaged_limit(np_pages, options.ram_mb)
     initial = _initial_pages(options, block_pa, ram.frames, np_pages)
     size = round_up(ram.frames * layout.pfn.size, PAGE) + initial * PAGE
+    root = root_frame(profile, options.ram_mb)
+    ram.reserve(root, ROOT_FRAMES)
     _reserve(ram, options, kernel_pa, hal_pa, block_pa, size)
     work = Work(
-        options=options, build=build, ram=ram, paging=Paging(ram, profile.arch, options.dtb_offset),
-        pfn=PfnTable(ram.frames), kernel_pa=kernel_pa, hal_pa=hal_pa, block_pa=block_pa, block_size=size,
-        initial_pages=initial, names=names, population=population, pools=pools, module_list=found, ring=ring,
-    )  # fmt: skip
+        options=options,
+        build=build,
+        ram=ram,
+        paging=Paging(ram, profile.arch, root, options.dtb_offset),
+        pfn=PfnTable(ram.frames),
+        kernel_pa=kernel_pa,
+        hal_pa=hal_pa,
+        block_pa=block_pa,
+        block_size=size,
+        initial_pages=initial,
+        names=names,
+        population=population,
+        pools=pools,
+        module_list=found,
+        ring=ring,
+    )
     work.slots, work.big_size = slots, big_size
     return work
 
@@ -214,5 +240,8 @@ def build(profile: str = "xpsp3-x86-pae", scenario: str = "leak", **parameters: 
     _map_system(work)
     _fill_pools(work)
     _finish(work)
-    header = {name: work.address(name) for name in ("PsLoadedModuleList", "PsActiveProcessHead", "KdDebuggerDataBlock")}
+    header = {
+        name: work.address(name)
+        for name in ("PsLoadedModuleList", "PsActiveProcessHead", "KdDebuggerDataBlock")
+    }
     return Machine(options, work.ram, machine_truth(work), work.paging.dtb, work.block_va, header)

@@ -20,6 +20,7 @@ LARGE: Final = 0xE3
 GLOBAL: Final = 0x100
 TRANSITION: Final = (1 << 11) | (4 << 5)  # bit 11, protection read-write
 DEMAND_ZERO: Final = 4 << 5
+ROOT_FRAMES: Final = 5  # the boot loader builds the system's tables side by side in low memory
 
 
 @dataclass(frozen=True)
@@ -53,13 +54,16 @@ X64: Final = Arch("x64", 8, (39, 30, 21, 12), (9, 9, 9, 9), 2 * MB, 0xFFFFF680_0
 class Paging:
     """One system address space and the process spaces that share its kernel half."""
 
-    def __init__(self, ram: Ram, arch: Arch, dtb_offset: int = 0) -> None:
+    def __init__(self, ram: Ram, arch: Arch, root: int, dtb_offset: int = 0) -> None:
+        """`root` is the reserved frame of the system's root, with four more behind it under PAE."""
         self.ram = ram
         self.arch = arch
         self.dtype = np.uint32 if arch.entry == 4 else np.uint64
         self._tables: dict[tuple[int, ...], int] = {}  # path of indices -> frame
         self.roots: list[int] = []
+        self._fixed = list(range(root, root + ROOT_FRAMES))
         self.dtb = self._new_root((), dtb_offset)
+        self._fixed.clear()
 
     # -- tables --------------------------------------------------------------------------------
 
@@ -68,7 +72,8 @@ class Paging:
         return page
 
     def _new_table(self, *, low: bool = False) -> int:
-        frame = int(self.ram.take(1, low=low)[0])
+        frame = self._fixed.pop(0) if self._fixed else int(self.ram.take(1, low=low)[0])
+        self.ram.touched[frame] = True
         self.ram.kernel[frame] = True
         return frame
 
@@ -93,7 +98,9 @@ class Paging:
         return (frame << 12) + offset
 
     def _indices(self, va: int) -> tuple[int, ...]:
-        return tuple((va >> s) & ((1 << w) - 1) for s, w in zip(self.arch.shifts, self.arch.widths, strict=True))
+        return tuple(
+            (va >> s) & ((1 << w) - 1) for s, w in zip(self.arch.shifts, self.arch.widths, strict=True)
+        )
 
     def _descend(self, va: int, levels: int, space: tuple[int, ...], user: bool) -> int:
         """Frame of the table that holds the entry `levels` below the root, made when missing."""
@@ -110,7 +117,9 @@ class Paging:
 
     # -- mapping -------------------------------------------------------------------------------
 
-    def set_ptes(self, va: int, entries: NDArray[np.uint64], *, space: tuple[int, ...] = (), user: bool = False) -> None:
+    def set_ptes(
+        self, va: int, entries: NDArray[np.uint64], *, space: tuple[int, ...] = (), user: bool = False
+    ) -> None:
         """Write consecutive raw page table entries from the page at `va` on."""
         per_table = 1 << self.arch.widths[-1]
         done = 0
@@ -128,7 +137,9 @@ class Paging:
         self.set_ptes(va, (frames.astype(np.uint64) << np.uint64(12)) | np.uint64(VALID | GLOBAL))
 
     def map_user(self, va: int, frames: Pfns, space: tuple[int, ...]) -> None:
-        self.set_ptes(va, (frames.astype(np.uint64) << np.uint64(12)) | np.uint64(USER), space=space, user=True)
+        self.set_ptes(
+            va, (frames.astype(np.uint64) << np.uint64(12)) | np.uint64(USER), space=space, user=True
+        )
 
     def map_range(self, va: int, pa: int, size: int) -> None:
         """Kernel mapping of contiguous memory: large pages where both sides are aligned and all RAM."""

@@ -73,7 +73,8 @@ def sections(profile: Profile) -> tuple[Section, ...]:
         Section(".text", first, pool - first, _CODE), Section("POOLCODE", pool, 0x1800, _CODE),
         Section(".data", start, end - start, _DATA), Section("PAGE", end, edata - end, _PAGED_CODE),
         Section(".edata", edata, init - edata, 0x40000040), Section("INIT", init, rsrc - init, _INIT),
-        Section(".rsrc", rsrc, 0x10000, _CONST), Section(".reloc", rsrc + 0x10000, size - rsrc - 0x10000, _CONST),
+        Section(".rsrc", rsrc, 0x10000, _CONST),
+        Section(".reloc", rsrc + 0x10000, size - rsrc - 0x10000, _CONST),
     )  # fmt: skip
 
 
@@ -115,7 +116,9 @@ def _headers(build: KernelBuild, base: int, exports: tuple[int, int], resources:
         0x22 if wide else 0x10E,
     )  # fmt: skip
     rows = b"".join(
-        struct.pack("<8sIIIIIIHHI", s.name.encode(), s.size, s.rva, s.size + 0x7F & ~0x7F, s.rva, 0, 0, 0, 0, s.flags)
+        struct.pack(
+            "<8sIIIIIIHHI", s.name.encode(), s.size, s.rva, s.size + 0x7F & ~0x7F, s.rva, 0, 0, 0, 0, s.flags
+        )
         for s in table
     )
     return (dos.ljust(0x4E, b"\0") + stub).ljust(0xE8, b"\0") + coff + optional + rows
@@ -132,20 +135,49 @@ def _exports(rva: int, names: dict[str, int], file: str, timestamp: int) -> byte
         pointers.append(strings + len(pool))
         pool += name.encode() + b"\0"
     head = struct.pack(
-        "<IIHHIIIIIII", 0, timestamp, 0, 0, strings, 1, count, count, tables, tables + 4 * count, tables + 8 * count
+        "<IIHHIIIIIII",
+        0,
+        timestamp,
+        0,
+        0,
+        strings,
+        1,
+        count,
+        count,
+        tables,
+        tables + 4 * count,
+        tables + 8 * count,
     )
     addresses = struct.pack(f"<{count}I", *(names[name] for name in order))
-    return head + addresses + struct.pack(f"<{count}I", *pointers) + struct.pack(f"<{count}H", *range(count)) + pool
+    return (
+        head
+        + addresses
+        + struct.pack(f"<{count}I", *pointers)
+        + struct.pack(f"<{count}H", *range(count))
+        + pool
+    )
 
 
 def _debug(build: KernelBuild) -> tuple[bytes, bytes]:
     """IMAGE_DEBUG_DIRECTORY (CodeView, type 2) and the RSDS record that it points to."""
-    record = b"RSDS" + UUID(hex=build.guid).bytes_le + struct.pack("<I", build.age) + build.profile.pdb.encode() + b"\0"
+    record = (
+        b"RSDS"
+        + UUID(hex=build.guid).bytes_le
+        + struct.pack("<I", build.age)
+        + build.profile.pdb.encode()
+        + b"\0"
+    )
     entry = struct.pack("<IIHHIIII", 0, build.timestamp, 0, 0, 2, len(record), _RSDS_RVA, _RSDS_RVA)
     return entry, record
 
 
-_EXPORTED: Final = ("NtBuildNumber", "NtGlobalFlag", "KeNumberProcessors", "MmSystemRangeStart", "PsInitialSystemProcess")
+_EXPORTED: Final = (
+    "NtBuildNumber",
+    "NtGlobalFlag",
+    "KeNumberProcessors",
+    "MmSystemRangeStart",
+    "PsInitialSystemProcess",
+)
 
 
 def kernel_image(build: KernelBuild, base: int, resource: str, rng: np.random.Generator) -> NDArray[np.uint8]:
@@ -155,7 +187,9 @@ def kernel_image(build: KernelBuild, base: int, resource: str, rng: np.random.Ge
     named = {section.name: section for section in reversed(sections(profile))}
     for section in sections(profile):
         if section.flags & 0x20 and section.name != "INIT":
-            image[section.rva : section.rva + section.size] = rng.integers(0, 256, section.size, dtype=np.uint8)
+            image[section.rva : section.rva + section.size] = rng.integers(
+                0, 256, section.size, dtype=np.uint8
+            )
     rvas = variables(profile, data_rva(profile))
     exports = _exports(named[".edata"].rva, {n: rvas[n] for n in _EXPORTED}, profile.file, build.timestamp)
     resources = resource_section(named[".rsrc"].rva, build, resource)
@@ -164,7 +198,8 @@ def kernel_image(build: KernelBuild, base: int, resource: str, rng: np.random.Ge
     lab = build.build_lab.encode() + b"\0"
     for rva, data in (
         (0, _headers(build, base, *tables)), (_DEBUG_RVA, directory), (_RSDS_RVA, record),
-        (named[".edata"].rva, exports), (named[".rsrc"].rva, resources), (rvas["NtBuildLab"], lab.ljust(64, b"\0")),
+        (named[".edata"].rva, exports), (named[".rsrc"].rva, resources),
+        (rvas["NtBuildLab"], lab.ljust(64, b"\0")),
     ):  # fmt: skip
         image[rva : rva + len(data)] = np.frombuffer(data, dtype=np.uint8)
     return image

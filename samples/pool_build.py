@@ -27,7 +27,10 @@ def place_nonpaged(work: Work) -> None:
     pool, bases = work.pools["nonpaged"], work.profile.bases
     rng = work.options.stream("nonpaged layout")
     slot, small, big, first, last = lay_out(
-        pool.chains.pages, work.population.plans["nonpaged"].bigs, rng, pool.limit // PAGE * 9 // 10,
+        pool.chains.pages,
+        work.population.plans["nonpaged"].bigs,
+        rng,
+        pool.limit // PAGE * 9 // 10,
         first_range=work.initial_pages,
     )
     if bases.boot_block is None:
@@ -68,7 +71,9 @@ def place_paged(work: Work) -> None:
     """Gapped address range, a share of the pages out of memory."""
     pool, bases = work.pools["paged"], work.profile.bases
     rng = work.options.stream("paged layout")
-    slot, small, big, first, last = lay_out(pool.chains.pages, work.population.plans["paged"].bigs, rng, pool.limit // PAGE)
+    slot, small, big, first, last = lay_out(
+        pool.chains.pages, work.population.plans["paged"].bigs, rng, pool.limit // PAGE
+    )
     state = page_states(big, work.options.paged_out, rng)
     frame = np.full(len(slot), -1, dtype=np.int64)
     held = (state == VALID) | (state == TRANSITION)
@@ -217,4 +222,3 @@ def freed_entries(work: Work, count: int) -> list[BigEntry]:
             seen.add(va)
             found.append(BigEntry(va, donor.tag, donor.pages, name, donor.pages * PAGE, donor.protected))
     return found
-

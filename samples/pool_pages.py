@@ -1,6 +1,7 @@
 """Bytes of small-block pool pages: headers, links of free blocks, quota pointers, contents.
 
-Witness: facts/pool-structures.md (_POOL_HEADER, PoolType by version, Quota), facts/pool-algorithms.md section 5.
+Witness: facts/pool-structures.md (_POOL_HEADER, PoolType by version, Quota), facts/pool-algorithms.md
+section 5.
 """
 
 from __future__ import annotations
@@ -78,7 +79,9 @@ class FreeLists:
     heads: dict[tuple[int, int], tuple[int, int]]
 
 
-def link_free(chains: Chains, va: U64, index: NDArray[np.int64], heads_at: dict[int, int], layout: Layout) -> FreeLists:
+def link_free(
+    chains: Chains, va: U64, index: NDArray[np.int64], heads_at: dict[int, int], layout: Layout
+) -> FreeLists:
     """Chain free blocks by descriptor and size; `heads_at` maps a pool index to its ListHeads address."""
     forward, backward = np.zeros(len(va), dtype=np.uint64), np.zeros(len(va), dtype=np.uint64)
     free = np.flatnonzero((chains.kind == FREE) & (chains.units > 1))
@@ -90,20 +93,28 @@ def link_free(chains: Chains, va: U64, index: NDArray[np.int64], heads_at: dict[
     entry = va[free] + np.uint64(layout.unit)
     starts = np.flatnonzero(np.r_[True, (owner[1:] != owner[:-1]) | (units[1:] != units[:-1])])
     ends = np.append(starts[1:], len(free)) - 1
-    head = np.array([heads_at[int(owner[s])] + int(units[s] - 1) * 2 * layout.pointer for s in starts], dtype=np.uint64)
+    head = np.array(
+        [heads_at[int(owner[s])] + int(units[s] - 1) * 2 * layout.pointer for s in starts], dtype=np.uint64
+    )
     following, before = np.r_[entry[1:], entry[:1]], np.r_[entry[:1], entry[:-1]]
     following[ends], before[starts] = head, head
     forward[free], backward[free] = following, before
     heads = {
-        (int(owner[s]), int(units[s])): (int(entry[s]), int(entry[e])) for s, e in zip(starts, ends, strict=True)
+        (int(owner[s]), int(units[s])): (int(entry[s]), int(entry[e]))
+        for s, e in zip(starts, ends, strict=True)
     }
     return FreeLists(forward, backward, heads)
 
 
 def write_pages(
-    ram: Ram, chains: Chains, frames: NDArray[np.int64], index: NDArray[np.int64], links: FreeLists | None,
-    style: PageStyle, rng: np.random.Generator,
-) -> None:  # fmt: skip
+    ram: Ram,
+    chains: Chains,
+    frames: NDArray[np.int64],
+    index: NDArray[np.int64],
+    links: FreeLists | None,
+    style: PageStyle,
+    rng: np.random.Generator,
+) -> None:
     """Compose every page that has a frame (frames[page] >= 0), some thousand at a time."""
     owners = style.processes[rng.integers(0, len(style.processes), len(chains.units))]
     words, tags = headers(chains, index, style), tag_words(chains, owners, style)
@@ -126,9 +137,16 @@ def write_pages(
 
 
 def _compose(
-    flat: NDArray[np.uint8], keep: NDArray[np.int64], start: NDArray[np.int64], chains: Chains,
-    words: NDArray[np.uint32], tags: NDArray[np.uint32], owners: U64, links: FreeLists | None, style: PageStyle,
-) -> None:  # fmt: skip
+    flat: NDArray[np.uint8],
+    keep: NDArray[np.int64],
+    start: NDArray[np.int64],
+    chains: Chains,
+    words: NDArray[np.uint32],
+    tags: NDArray[np.uint32],
+    owners: U64,
+    links: FreeLists | None,
+    style: PageStyle,
+) -> None:
     layout = style.layout
     dwords = flat.view(np.uint32)
     dwords[start // 4], dwords[start // 4 + 1] = words[keep], tags[keep]

@@ -69,9 +69,14 @@ def _slots(
 
 
 def lay_out(
-    small_pages: int, bigs: list[Big], rng: np.random.Generator, room: int, *, first_range: int | None = None,
+    small_pages: int,
+    bigs: list[Big],
+    rng: np.random.Generator,
+    room: int,
+    *,
+    first_range: int | None = None,
     gaps: float = 0.03,
-) -> tuple[I64, I64, I64, NDArray[np.bool_], NDArray[np.bool_]]:  # fmt: skip
+) -> tuple[I64, I64, I64, NDArray[np.bool_], NDArray[np.bool_]]:
     """(slot, small, big, first, last) for every allocated page, by slot; all of it inside `room` pages."""
     lengths = np.array([1] * small_pages + [big.pages for big in bigs], dtype=np.int64)
     order, starts = _slots(lengths, rng, first_range, gaps, room)

@@ -17,10 +17,31 @@ from .layouts import Layout
 
 Row = dict[str, int]
 FIELDS: Final = ("np_allocs", "np_frees", "np_bytes", "paged_allocs", "paged_frees", "paged_bytes")
-_COLUMNS: Final = ("NonPagedAllocs", "NonPagedFrees", "NonPagedBytes", "PagedAllocs", "PagedFrees", "PagedBytes")
+_COLUMNS: Final = (
+    "NonPagedAllocs",
+    "NonPagedFrees",
+    "NonPagedBytes",
+    "PagedAllocs",
+    "PagedFrees",
+    "PagedBytes",
+)
 
 # Seeded before anything else, so they have a slot even when unused (facts/pool-algorithms.md section 2).
-_HOT: Final = ("Io  ", "IoNm", "IoOp", "File", "Mdl ", "Pp  ", "BIG ", "Pool", "Irp ", "ObNm", "Even", "Proc", "Thre")
+_HOT: Final = (
+    "Io  ",
+    "IoNm",
+    "IoOp",
+    "File",
+    "Mdl ",
+    "Pp  ",
+    "BIG ",
+    "Pool",
+    "Irp ",
+    "ObNm",
+    "Even",
+    "Proc",
+    "Thre",
+)
 
 
 def tag_slot(tag: int, mask: int) -> int:
@@ -166,7 +187,9 @@ def big_table_size(live: int) -> int:
     return size
 
 
-def build_big_table(live: list[BigEntry], freed: list[BigEntry], size: int, layout: Layout) -> NDArray[np.void]:
+def build_big_table(
+    live: list[BigEntry], freed: list[BigEntry], size: int, layout: Layout
+) -> NDArray[np.void]:
     """The hashed table: Va 1 where never used, bit 0 set where freed."""
     table = np.zeros(size, dtype=layout.big)
     table["Va"] = 1

@@ -86,7 +86,9 @@ def _targets(options: Options, leak_bytes: dict[str, int]) -> dict[str, int]:
     return {"paged": paged, "nonpaged": nonpaged}
 
 
-def _background(plan: PoolPlan, pool: str, infos: list[TagInfo], target: int, rng: np.random.Generator) -> None:
+def _background(
+    plan: PoolPlan, pool: str, infos: list[TagInfo], target: int, rng: np.random.Generator
+) -> None:
     """Fill one pool: four fifths in small blocks, the rest in large allocations."""
     weights = np.array([info.weight for info in infos], dtype=float) * rng.uniform(0.6, 1.6, len(infos))
     means = np.array([np.mean(info.sizes) + 12 for info in infos])
@@ -96,15 +98,15 @@ def _background(plan: PoolPlan, pool: str, infos: list[TagInfo], target: int, rn
         shares = rng.multinomial(count, [1 / len(info.sizes)] * len(info.sizes))
         for size, share in zip(info.sizes, shares, strict=True):
             if share:
-                plan.lots.append(
-                    Lot(info.tag, size, int(share), info.protected, 0.3 if info.quota else 0.0)
-                )
+                plan.lots.append(Lot(info.tag, size, int(share), info.protected, 0.3 if info.quota else 0.0))
     heavy = [info for info in infos if info.big]
     left = int(target * 0.2) // 4096
     while left > 0:
         info = heavy[int(rng.integers(len(heavy)))]
         pages = min(int(rng.geometric(0.25)), 24, left)
-        plan.bigs.append(Big(info.tag, pages, protected=info.protected, slack=int(rng.integers(0, 2040)) & ~7))
+        plan.bigs.append(
+            Big(info.tag, pages, protected=info.protected, slack=int(rng.integers(0, 2040)) & ~7)
+        )
         left -= pages
 
 
@@ -112,7 +114,10 @@ def _leak_lots(options: Options) -> tuple[list[tuple[str, Lot]], list[bytes]]:
     """(pool, lot) of everything that a cycle leaves behind, with the block contents."""
     cycles = options.unload_cycles
     lots: list[tuple[str, Lot]] = []
-    contents = [iose_content(options.iose_content), *pp_contents(options.driver, max(options.pp_per_cycle, 1))]
+    contents = [
+        iose_content(options.iose_content),
+        *pp_contents(options.driver, max(options.pp_per_cycle, 1)),
+    ]
     if options.scenario in (*LEAKING, "only-iose") and options.iose_per_cycle:
         size = len(contents[0])
         lots.append(("paged", Lot("IoSe", size, cycles * options.iose_per_cycle, content=0, leak=True)))
@@ -125,11 +130,18 @@ def _leak_lots(options: Options) -> tuple[list[tuple[str, Lot]], list[bytes]]:
     return lots, contents
 
 
-# Tags of objects that live as long as a driver is loaded: they come and go with every cycle (facts/tags.md section 3).
+# Objects that live as long as a driver is loaded come and go with every cycle (facts/tags.md section 3).
 _CYCLED: Final = (
-    ("Driv", "nonpaged", 1), ("Devi", "nonpaged", 1), ("MmLd", "nonpaged", 2), ("MmDT", "paged", 2),
-    ("Io  ", "nonpaged", 2), ("ObNm", "paged", 3), ("ObDi", "paged", 2), ("Symb", "paged", 1), ("CMkb", "paged", 1),
-)  # fmt: skip
+    ("Driv", "nonpaged", 1),
+    ("Devi", "nonpaged", 1),
+    ("MmLd", "nonpaged", 2),
+    ("MmDT", "paged", 2),
+    ("Io  ", "nonpaged", 2),
+    ("ObNm", "paged", 3),
+    ("ObDi", "paged", 2),
+    ("Symb", "paged", 1),
+    ("CMkb", "paged", 1),
+)
 
 
 def _lifetime_frees(options: Options, infos: tuple[TagInfo, ...], population: Population) -> None:
@@ -185,10 +197,14 @@ def populate(options: Options, layout: Layout) -> Population:
         else:
             plans[pool].lots.append(lot)
     items: list[dict[str, object]] = [
-        {"tag": lot.tag, "allocs": lot.count // max(options.unload_cycles, 1), "request_bytes": lot.size,
-         "block_bytes": int(block_units(lot.size, layout)) * layout.unit}
+        {
+            "tag": lot.tag,
+            "allocs": lot.count // max(options.unload_cycles, 1),
+            "request_bytes": lot.size,
+            "block_bytes": int(block_units(lot.size, layout)) * layout.unit,
+        }
         for _, lot in leaks
-    ]  # fmt: skip
+    ]
     population = Population(plans, contents, {}, items)
     _lifetime_frees(options, infos, population)
     return population

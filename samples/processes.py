@@ -13,9 +13,17 @@ from .blocks import Special
 from .layouts import Layout
 
 _NAMES: Final = (
-    "System", "smss.exe", "csrss.exe", "winlogon.exe", "services.exe", "lsass.exe", "svchost.exe", "svchost.exe",
-    "explorer.exe", "loadtest.exe",
-)  # fmt: skip
+    "System",
+    "smss.exe",
+    "csrss.exe",
+    "winlogon.exe",
+    "services.exe",
+    "lsass.exe",
+    "svchost.exe",
+    "svchost.exe",
+    "explorer.exe",
+    "loadtest.exe",
+)
 
 
 @dataclass(frozen=True)
@@ -24,7 +32,6 @@ class Process:
 
     name: str
     pid: int
-    parent: int
     address: int
     dtb: int
 
@@ -36,12 +43,11 @@ def process_specials(layout: Layout) -> list[Special]:
 
 
 def process_list(addresses: list[int], dtbs: list[int]) -> list[Process]:
-    """Names, ids and parents for the given objects."""
+    """Names and ids for the given objects."""
     found = []
     for number, (name, address, dtb) in enumerate(zip(_NAMES, addresses, dtbs, strict=True)):
         pid = 4 if number == 0 else 500 + 36 * number
-        parent = 0 if number == 0 else 4 if number == 1 else 536 if number < 4 else 644
-        found.append(Process(name, pid, parent, address, dtb))
+        found.append(Process(name, pid, address, dtb))
     return found
 
 
@@ -50,7 +56,9 @@ def process_bytes(process: Process, links: tuple[int, int], created: int, layout
     offsets = layout.process
     wide = layout.pointer == 8
     body = bytearray(offsets.size)
-    struct.pack_into("<BBBB", body, 0, 3, 0, 0x1B if not wide else 0x30, 0)  # DISPATCHER_HEADER: process object
+    struct.pack_into(
+        "<BBBB", body, 0, 3, 0, 0x1B if not wide else 0x30, 0
+    )  # DISPATCHER_HEADER: process object
     head = process.address + (0x10 if not wide else 0x18)  # ProfileListHead, empty
     form, pair = ("<I", "<II") if not wide else ("<Q", "<QQ")
     struct.pack_into(pair, body, head - process.address, head, head)

@@ -32,21 +32,46 @@ class Bases:
     kpcr: int | None  # fixed address of processor 0's KPCR, None: in the kernel's data
 
 
-XP_BASES: Final = Bases(0x80000000, None, 0xFFBE0000, 0xE1000000, 352, 0xF8000000, 0xF7900000, 0xFFDF0000, 0xFFDFF000)
-VISTA_X86: Final = Bases(0x80000000, None, 0xFFBE0000, 0x8C000000, 640, 0x88000000, 0x8A000000, 0xFFDF0000, None)
+XP_BASES: Final = Bases(
+    0x80000000, None, 0xFFBE0000, 0xE1000000, 352, 0xF8000000, 0xF7900000, 0xFFDF0000, 0xFFDFF000
+)
+VISTA_X86: Final = Bases(
+    0x80000000, None, 0xFFBE0000, 0x8C000000, 640, 0x88000000, 0x8A000000, 0xFFDF0000, None
+)
 XP_X64: Final = Bases(
-    0xFFFFF800_00000000, 0xFFFFFAC0_00000000, 0xFFFFFAE0_00000000, 0xFFFFFA80_00000000, 4096,
-    0xFFFFFAA0_00000000, 0xFFFFFAA0_10000000, 0xFFFFF780_00000000, None,
-)  # fmt: skip
+    0xFFFFF800_00000000,
+    0xFFFFFAC0_00000000,
+    0xFFFFFAE0_00000000,
+    0xFFFFFA80_00000000,
+    4096,
+    0xFFFFFAA0_00000000,
+    0xFFFFFAA0_10000000,
+    0xFFFFF780_00000000,
+    None,
+)
 VISTA_X64: Final = Bases(
-    0xFFFFF800_00000000, 0xFFFFFA80_00000000, 0xFFFFFA82_00000000, 0xFFFFF8A0_00000000, 4096,
-    0xFFFFF880_00000000, 0xFFFFF880_01000000, 0xFFFFF780_00000000, None,
-)  # fmt: skip
-# The acceptance image of Vista SP1 x64 has paged pool at FFFFF880 and drivers at FFFFFA60; both occur in the samples.
+    0xFFFFF800_00000000,
+    0xFFFFFA80_00000000,
+    0xFFFFFA82_00000000,
+    0xFFFFF8A0_00000000,
+    4096,
+    0xFFFFF880_00000000,
+    0xFFFFF880_01000000,
+    0xFFFFF780_00000000,
+    None,
+)
+# Vista has been seen with either set of bases, so SP1 gets paged pool at FFFFF880 and drivers at FFFFFA60.
 VISTA_SP1_X64: Final = Bases(
-    0xFFFFF800_00000000, 0xFFFFFA80_00000000, 0xFFFFFA82_00000000, 0xFFFFF880_00000000, 4096,
-    0xFFFFF980_00000000, 0xFFFFFA60_00600000, 0xFFFFF780_00000000, None,
-)  # fmt: skip
+    0xFFFFF800_00000000,
+    0xFFFFFA80_00000000,
+    0xFFFFFA82_00000000,
+    0xFFFFF880_00000000,
+    4096,
+    0xFFFFF980_00000000,
+    0xFFFFFA60_00600000,
+    0xFFFFF780_00000000,
+    None,
+)
 
 
 @dataclass(frozen=True)
@@ -105,30 +130,57 @@ def _xp(sp: int, arch: Arch, mp: bool, stamp: int) -> Profile:
     # Real size of the SP3 UP PAE image; the others are invented near it.
     size = 0x1F8580 if sp == 3 else 0x1EB780
     return Profile(
-        name=f"xpsp{sp}-x86{suffix}", nt="5.1", build=2600, service_pack=sp, arch=arch, mp=mp,
-        revision=5512 if sp == 3 else 2180, release_lab=_XP3_LAB if sp == 3 else _XP2_LAB, timestamp=stamp,
-        bases=XP_BASES, kernel_pa=0x4D7000, image_size=size + (0x1BD00 if mp or arch is X86 else 0),
-    )  # fmt: skip
+        name=f"xpsp{sp}-x86{suffix}",
+        nt="5.1",
+        build=2600,
+        service_pack=sp,
+        arch=arch,
+        mp=mp,
+        revision=5512 if sp == 3 else 2180,
+        release_lab=_XP3_LAB if sp == 3 else _XP2_LAB,
+        timestamp=stamp,
+        bases=XP_BASES,
+        kernel_pa=0x4D7000,
+        image_size=size + (0x1BD00 if mp or arch is X86 else 0),
+    )
 
 
 def _vista(sp: int, arch: Arch, stamp: int, name: str = "", product: str = "workstation") -> Profile:
     suffix = "-x64" if arch is X64 else "-x86" + ("-pae" if arch is PAE else "")
     bases = VISTA_X86 if arch is not X64 else VISTA_X64 if sp == 0 or name else VISTA_SP1_X64
     return Profile(
-        name=name or f"vista-{'rtm' if sp == 0 else 'sp1'}{suffix}", nt="6.0", build=6001 if sp else 6000,
-        service_pack=sp, arch=arch, mp=True, revision=18000 if sp else 16386,
-        release_lab="longhorn_rtm.080118-1840" if sp else "vista_rtm.061101-2205", timestamp=stamp,
-        bases=bases, kernel_pa=0x1807000 if arch is X64 else 0x1800000,
-        image_size=0x516000 if arch is X64 else 0x3A7000 + 0x12000 * sp, product=product,
-    )  # fmt: skip
+        name=name or f"vista-{'rtm' if sp == 0 else 'sp1'}{suffix}",
+        nt="6.0",
+        build=6001 if sp else 6000,
+        service_pack=sp,
+        arch=arch,
+        mp=True,
+        revision=18000 if sp else 16386,
+        release_lab="longhorn_rtm.080118-1840" if sp else "vista_rtm.061101-2205",
+        timestamp=stamp,
+        bases=bases,
+        kernel_pa=0x1807000 if arch is X64 else 0x1800000,
+        image_size=0x516000 if arch is X64 else 0x3A7000 + 0x12000 * sp,
+        product=product,
+    )
 
 
 def _nt52(name: str, arch: Arch, mp: bool, stamp: int, product: str) -> Profile:
     return Profile(
-        name=name, nt="5.2", build=3790, service_pack=2, arch=arch, mp=mp, revision=3959,
-        release_lab="srv03_sp2_rtm.070216-1710", timestamp=stamp, bases=XP_X64 if arch is X64 else XP_BASES,
-        kernel_pa=0x800000, image_size=0x457000 if arch is X64 else 0x248000, product=product,
-    )  # fmt: skip
+        name=name,
+        nt="5.2",
+        build=3790,
+        service_pack=2,
+        arch=arch,
+        mp=mp,
+        revision=3959,
+        release_lab="srv03_sp2_rtm.070216-1710",
+        timestamp=stamp,
+        bases=XP_X64 if arch is X64 else XP_BASES,
+        kernel_pa=0x800000,
+        image_size=0x457000 if arch is X64 else 0x248000,
+        product=product,
+    )
 
 
 _ALL: Final = (
@@ -231,7 +283,9 @@ class KernelBuild:
 # Revision -> build date, from the tables of facts/kernel-versions.md sections 2 and 4.
 _DATES: Final[dict[tuple[int, int], dict[str, list[tuple[int, float]]]]] = {
     (2600, 2): {"gdr": [(2180, 2004.6), (3093, 2007.1), (3357, 2008.3), (3520, 2009.1), (3670, 2010.1)]},
-    (2600, 3): {"gdr": [(5512, 2008.3), (5586, 2008.32), (5755, 2009.1), (6055, 2010.9), (6419, 2013.5), (7800, 2018)]},
+    (2600, 3): {
+        "gdr": [(5512, 2008.3), (5586, 2008.32), (5755, 2009.1), (6055, 2010.9), (6419, 2013.5), (7800, 2018)]
+    },
     (3790, 2): {"gdr": [(3959, 2007.1), (4354, 2008.6), (4789, 2010.9), (4998, 2012.3)]},
     (6000, 0): {
         "gdr": [(16386, 2006.85), (16575, 2007.8), (16901, 2009.6), (17021, 2010.1)],
@@ -257,8 +311,12 @@ def _label(profile: Profile, revision: int, branch: str) -> str:
     if branch in ("rtm", "unknown"):
         return profile.release_lab
     trunk = {
-        (2600, 2): "xpsp_sp2", (2600, 3): "xpsp_sp3", (3790, 2): "srv03_sp2", (6000, 0): "vista", (6001, 1): "vistasp1",
-    }[profile.build, profile.service_pack]  # fmt: skip
+        (2600, 2): "xpsp_sp2",
+        (2600, 3): "xpsp_sp3",
+        (3790, 2): "srv03_sp2",
+        (6000, 0): "vista",
+        (6001, 1): "vistasp1",
+    }[profile.build, profile.service_pack]
     anchors = _DATES[profile.build, profile.service_pack]["ldr" if revision >= 20000 else "gdr"]
     year = float(np.interp(revision, [a[0] for a in anchors], [a[1] for a in anchors]))
     month = int(year % 1 * 12) + 1
@@ -269,8 +327,10 @@ def _label(profile: Profile, revision: int, branch: str) -> str:
 def kernel_build(profile: Profile, version: str | None, branch: str | None) -> KernelBuild:
     """Resolve `version` (four parts, or the revision alone) and `branch` (a word or the full label)."""
     revision = profile.revision if version is None else int(str(version).rsplit(".", 1)[-1])
-    if version is not None and str(version).count(".") == 3 and not str(version).startswith(
-        f"{profile.nt}.{profile.build}."
+    if (
+        version is not None
+        and str(version).count(".") == 3
+        and not str(version).startswith(f"{profile.nt}.{profile.build}.")
     ):
         raise ValueError(f"version {version} does not belong to {profile.name}")
     if branch is not None and "." in branch:

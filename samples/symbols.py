@@ -14,30 +14,32 @@ from .profiles import Profile
 
 # fmt: off
 _XP_SP3_PAE: Final[dict[str, int]] = {
-    "NtBuildLab": 0xc5c, "NtBuildNumber": 0x6e8e8, "KdVersionBlock": 0x6eab8, "KdDebuggerDataBlock": 0x6eae0,
-    "MmLowestPhysicalPage": 0x730bc, "MmSizeOfPagedPoolInBytes": 0x73188, "MmSystemCacheStart": 0x73190,
-    "PsNtosImageBase": 0x734a4, "MmNonPagedPoolEnd": 0x73578, "MmPagedPoolStart": 0x7357c,
-    "ExpNumberOfPagedPools": 0x73aac, "ExpNumberOfNonPagedPools": 0x73ab0, "KeTickCount": 0x73da0,
-    "KeLoaderBlock": 0x754dc, "KeNumberProcessors": 0x754e0, "CmNtCSDVersion": 0x7a264, "NtGlobalFlag": 0x7a26c,
-    "CmCSDVersionString": 0x7a278, "IopTriageDumpDataBlocks": 0x7a400, "IopNumTriageDumpDataBlocks": 0x7a600,
-    "KiProcessorBlock": 0x7be40, "KeTimeIncrement": 0x7bf1c, "KeBugCheckCallbackListHead": 0x7bff8,
-    "KeBootTime": 0x7c010, "KiBugCheckData": 0x7c940, "MmSystemPtesEnd": 0x7cbe0, "MmSystemPtesStart": 0x7cbe8,
+    "NtBuildLab": 0xc5c, "NtBuildNumber": 0x6e8e8, "KdVersionBlock": 0x6eab8,
+    "KdDebuggerDataBlock": 0x6eae0, "MmLowestPhysicalPage": 0x730bc, "MmSizeOfPagedPoolInBytes": 0x73188,
+    "MmSystemCacheStart": 0x73190, "PsNtosImageBase": 0x734a4, "MmNonPagedPoolEnd": 0x73578,
+    "MmPagedPoolStart": 0x7357c, "ExpNumberOfPagedPools": 0x73aac, "ExpNumberOfNonPagedPools": 0x73ab0,
+    "KeTickCount": 0x73da0, "KeLoaderBlock": 0x754dc, "KeNumberProcessors": 0x754e0,
+    "CmNtCSDVersion": 0x7a264, "NtGlobalFlag": 0x7a26c, "CmCSDVersionString": 0x7a278,
+    "IopTriageDumpDataBlocks": 0x7a400, "IopNumTriageDumpDataBlocks": 0x7a600, "KiProcessorBlock": 0x7be40,
+    "KeTimeIncrement": 0x7bf1c, "KeBugCheckCallbackListHead": 0x7bff8, "KeBootTime": 0x7c010,
+    "KiBugCheckData": 0x7c940, "MmSystemPtesEnd": 0x7cbe0, "MmSystemPtesStart": 0x7cbe8,
     "MmPagedPoolEnd": 0x7cc34, "MmNonPagedPoolStart": 0x7cc38, "MmSpecialPoolTag": 0x7ccac,
     "MmPeakCommitment": 0x7ccc8, "MmNonPagedPoolExpansionStart": 0x7cd80, "MmNonPagedPoolEnd0": 0x7cd84,
     "MmAllocatedNonPagedPool": 0x7cd90, "MmPagedPoolCommit": 0x7cd94, "MmTriageActionTaken": 0x7cd98,
     "MmLoadedUserImageList": 0x7ce90, "MmPhysicalMemoryBlock": 0x7cf68, "MmSubsectionBase": 0x7cf78,
     "PsLoadedModuleList": 0x7cfc0, "MiUnloadsSkipped": 0x7d030, "MiTotalUnloads": 0x7d034,
     "MmLastUnloadedDriver": 0x7d038, "MmUnloadedDrivers": 0x7d03c, "MmDriverCommit": 0x7d040,
-    "MmVerifierData": 0x81320, "MmSessionSize": 0x81400, "MmSessionBase": 0x8140c, "MmPagedPoolInfo": 0x81420,
-    "MmTotalCommitLimitMaximum": 0x814c0, "MmTotalCommitLimit": 0x814c4, "MmTotalCommittedPages": 0x814c8,
-    "MmNumberOfPagingFiles": 0x81500, "MmSystemCacheEnd": 0x81768, "MmSystemCacheWs": 0x81780,
-    "MmMaximumNonPagedPoolInBytes": 0x817ec, "MmSizeOfNonPagedPoolInBytes": 0x817f0, "MmPfnDatabase": 0x81968,
-    "MmResidentAvailablePages": 0x8197c, "MmAvailablePages": 0x819bc, "MmHighestPossiblePhysicalPage": 0x819c0,
-    "MmHighestPhysicalPage": 0x819c4, "MmNumberOfPhysicalPages": 0x819c8, "MmVirtualBias": 0x819d0,
-    "MmUserProbeAddress": 0x819d4, "MmSystemRangeStart": 0x819d8, "MmHighestUserAddress": 0x819dc,
-    "ObpTypeObjectType": 0x82770, "ObpRootDirectoryObject": 0x82778, "PsIdleProcess": 0x83154,
-    "PsActiveProcessHead": 0x83158, "PsInitialSystemProcess": 0x83254, "ExpPagedPoolDescriptor": 0x84520,
-    "PoolVector": 0x84560, "ExpNonPagedPoolDescriptor": 0x84580, "NonPagedPoolDescriptor": 0x845c0,
+    "MmVerifierData": 0x81320, "MmSessionSize": 0x81400, "MmSessionBase": 0x8140c,
+    "MmPagedPoolInfo": 0x81420, "MmTotalCommitLimitMaximum": 0x814c0, "MmTotalCommitLimit": 0x814c4,
+    "MmTotalCommittedPages": 0x814c8, "MmNumberOfPagingFiles": 0x81500, "MmSystemCacheEnd": 0x81768,
+    "MmSystemCacheWs": 0x81780, "MmMaximumNonPagedPoolInBytes": 0x817ec,
+    "MmSizeOfNonPagedPoolInBytes": 0x817f0, "MmPfnDatabase": 0x81968, "MmResidentAvailablePages": 0x8197c,
+    "MmAvailablePages": 0x819bc, "MmHighestPossiblePhysicalPage": 0x819c0, "MmHighestPhysicalPage": 0x819c4,
+    "MmNumberOfPhysicalPages": 0x819c8, "MmVirtualBias": 0x819d0, "MmUserProbeAddress": 0x819d4,
+    "MmSystemRangeStart": 0x819d8, "MmHighestUserAddress": 0x819dc, "ObpTypeObjectType": 0x82770,
+    "ObpRootDirectoryObject": 0x82778, "PsIdleProcess": 0x83154, "PsActiveProcessHead": 0x83158,
+    "PsInitialSystemProcess": 0x83254, "ExpPagedPoolDescriptor": 0x84520, "PoolVector": 0x84560,
+    "ExpNonPagedPoolDescriptor": 0x84580, "NonPagedPoolDescriptor": 0x845c0,
     "PoolBigPageTableHash": 0x855ec, "PoolBigPageTableSize": 0x855f0, "PoolBigPageTable": 0x855f4,
     "PoolTrackTableMask": 0x855f8, "PoolTrackTableSize": 0x855fc, "PoolTrackTable": 0x85600,
     "KdpDebuggerDataListHead": 0x1a0ef4,
@@ -50,10 +52,10 @@ _CODE: Final = (
 _UNNAMED: Final = (
     "SavedContext", "PspCidTable", "ExpSystemResourcesList", "IopErrorLogListHead", "MmNonPagedSystemStart",
     "MmSharedCommit", "MmProcessCommit", "MmExtendedCommit", "MmZeroedPageListHead", "MmFreePageListHead",
-    "MmStandbyPageListHead", "MmModifiedPageListHead", "MmModifiedNoWritePageListHead", "KdPrintCircularBuffer",
-    "KdPrintCircularBufferEnd", "KdPrintWritePointer", "KdPrintRolloverCount", "KernelVerifier",
-    "MmSystemParentTablePage", "VfCrashDataBlock", "MmBadPagesDetected", "MmZeroedPageSingleBitErrorsDetected",
-    "KdPrintCircularBufferPtr", "KdPrintBufferSize",
+    "MmStandbyPageListHead", "MmModifiedPageListHead", "MmModifiedNoWritePageListHead",
+    "KdPrintCircularBuffer", "KdPrintCircularBufferEnd", "KdPrintWritePointer", "KdPrintRolloverCount",
+    "KernelVerifier", "MmSystemParentTablePage", "VfCrashDataBlock", "MmBadPagesDetected",
+    "MmZeroedPageSingleBitErrorsDetected", "KdPrintCircularBufferPtr", "KdPrintBufferSize",
 )
 # fmt: on
 
@@ -115,7 +117,9 @@ def _invented(profile: Profile, data_rva: int) -> dict[str, int]:
     at = _round(at + layout.kdbg_size, 0x40)
     for number, name in enumerate(loose):
         if number == len(loose) // 3:
-            at = _group(_round(at, 16), ("MiUnloadsSkipped", "MiTotalUnloads", "MmLastUnloadedDriver"), 4, table)
+            at = _group(
+                _round(at, 16), ("MiUnloadsSkipped", "MiTotalUnloads", "MmLastUnloadedDriver"), 4, table
+            )
             at = _group(_round(at, pointer), ("MmUnloadedDrivers",), pointer, table) + 0x24
         size = _SIZES.get(name, pointer)
         at = _round(at, 16 if size not in (pointer,) else pointer)

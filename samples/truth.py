@@ -27,7 +27,10 @@ def small_counts(work: Work, pool_name: str, hidden: bool) -> dict[str, dict[str
     tags = len(work.names.names)
     key = state[pool.chains.page[used]].astype(np.int64) * tags + pool.chains.tag[used]
     allocs = np.bincount(key, minlength=3 * tags).reshape(3, tags) if len(key) else np.zeros((3, tags), int)
-    sizes = np.bincount(key, weights=pool.chains.units[used], minlength=3 * tags).reshape(3, tags) * work.layout.unit
+    sizes = (
+        np.bincount(key, weights=pool.chains.units[used], minlength=3 * tags).reshape(3, tags)
+        * work.layout.unit
+    )
     return {
         work.names.names[tag]: {
             STATE_NAMES[number]: {"allocs": int(allocs[number, tag]), "bytes": int(sizes[number, tag])}
@@ -80,21 +83,46 @@ def tracker_rows(work: Work) -> dict[str, Row]:
 def _kernel(work: Work) -> dict[str, Any]:
     build, profile = work.build, work.profile
     return {
-        "nt": profile.nt, "build": profile.build, "service_pack": profile.service_pack, "machine": profile.machine,
-        "pae": profile.pae, "base": hex(work.base), "phys": hex(work.kernel_pa), "size": hex(profile.image_size),
-        "file": profile.file, "file_version": build.file_version, "branch": build.label, "branch_word": build.branch,
-        "timestamp": hex(build.timestamp), "build_lab": build.build_lab, "csd": profile.csd, "pdb": profile.pdb,
-        "guid": build.guid, "age": build.age, "product": profile.product, "cpus": work.options.processors,
+        "nt": profile.nt,
+        "build": profile.build,
+        "service_pack": profile.service_pack,
+        "machine": profile.machine,
+        "pae": profile.pae,
+        "base": hex(work.base),
+        "phys": hex(work.kernel_pa),
+        "size": hex(profile.image_size),
+        "file": profile.file,
+        "file_version": build.file_version,
+        "branch": build.label,
+        "branch_word": build.branch,
+        "timestamp": hex(build.timestamp),
+        "build_lab": build.build_lab,
+        "csd": profile.csd,
+        "pdb": profile.pdb,
+        "guid": build.guid,
+        "age": build.age,
+        "product": profile.product,
+        "cpus": work.options.processors,
         "version_resource": work.options.version_resource,
-    }  # fmt: skip
+    }
 
 
 def _addresses(work: Work) -> dict[str, Any]:
     names = (
-        "KdDebuggerDataBlock", "KdVersionBlock", "PsLoadedModuleList", "PsActiveProcessHead", "PoolTrackTable",
-        "PoolBigPageTable", "PoolBigPageTableSize", "MmUnloadedDrivers", "MmLastUnloadedDriver", "MiTotalUnloads",
-        "NonPagedPoolDescriptor", "PoolVector", "MmPagedPoolInfo",
-    )  # fmt: skip
+        "KdDebuggerDataBlock",
+        "KdVersionBlock",
+        "PsLoadedModuleList",
+        "PsActiveProcessHead",
+        "PoolTrackTable",
+        "PoolBigPageTable",
+        "PoolBigPageTableSize",
+        "MmUnloadedDrivers",
+        "MmLastUnloadedDriver",
+        "MiTotalUnloads",
+        "NonPagedPoolDescriptor",
+        "PoolVector",
+        "MmPagedPoolInfo",
+    )
     tracker = work.tracker
     found: dict[str, Any] = {name: hex(work.address(name)) for name in names}
     found["dtb"] = hex(work.paging.dtb)
@@ -117,23 +145,31 @@ def _pools(work: Work) -> dict[str, Any]:
         states[f"big_{name}"] = int((here & (paged.placed.big >= 0)).sum())
     return {
         "nonpaged": {
-            "start": hex(nonpaged.start), "initial_bytes": work.initial_pages * PAGE,
-            "expansion_start": hex(work.expansion_va), "end": hex(nonpaged.end), "limit_bytes": nonpaged.limit,
-            "pages_in_use": len(nonpaged.placed.slot), "small_pages": nonpaged.chains.pages,
+            "start": hex(nonpaged.start),
+            "initial_bytes": work.initial_pages * PAGE,
+            "expansion_start": hex(work.expansion_va),
+            "end": hex(nonpaged.end),
+            "limit_bytes": nonpaged.limit,
+            "pages_in_use": len(nonpaged.placed.slot),
+            "small_pages": nonpaged.chains.pages,
             "used_fraction": round(len(nonpaged.placed.slot) * PAGE / nonpaged.limit, 4),
         },
         "paged": {
-            "start": hex(paged.start), "end": hex(paged.end), "limit_bytes": paged.limit,
-            "pages_in_use": len(paged.placed.slot), "small_pages": paged.chains.pages, "page_states": states,
+            "start": hex(paged.start),
+            "end": hex(paged.end),
+            "limit_bytes": paged.limit,
+            "pages_in_use": len(paged.placed.slot),
+            "small_pages": paged.chains.pages,
+            "page_states": states,
             "paged_out_fraction": work.options.paged_out,
             "used_fraction": round(len(paged.placed.slot) * PAGE / paged.limit, 4),
         },
         "paged_pool_descriptors": 4 if work.profile.mp else 2,
-    }  # fmt: skip
+    }
 
 
 def _expected(work: Work) -> dict[str, str]:
-    """Fix state and verdict by the rules of the design's sections 4 (verdict codes) and the article's scope."""
+    """Fix state and verdict by the article's scope and the design's rules for verdict codes."""
     fix = work.build.fix_state(work.options.version_resource)
     scenario = work.options.scenario
     leaks = bool(work.options.iose_per_cycle and work.options.pp_per_cycle and work.options.unload_cycles)
@@ -152,14 +188,18 @@ def _expect(work: Work) -> dict[str, Any]:
     return {
         "scenario": work.options.scenario,
         "leak": {
-            "cycles": work.options.unload_cycles, "driver": work.options.driver,
-            "tags": list(dict.fromkeys(item["tag"] for item in items)), "per_cycle": items,
-        } if items else None,
+            "cycles": work.options.unload_cycles,
+            "driver": work.options.driver,
+            "tags": list(dict.fromkeys(item["tag"] for item in items)),
+            "per_cycle": items,
+        }
+        if items
+        else None,
         "IoSe_live": found.get("IoSe", [0, 0]),
         "Pp_live": found.get("Pp  ", [0, 0]),
         "iose_leaks": any(item["tag"] == "IoSe" for item in items),
         "pp_leaks": any(item["tag"] == "Pp  " for item in items),
-    }  # fmt: skip
+    }
 
 
 def _big_table(work: Work) -> dict[str, Any]:
@@ -178,7 +218,9 @@ def _machine(work: Work) -> dict[str, Any]:
     options, ring = work.options, work.ring
     return {
         "memory": {
-            "runs": [list(run) for run in work.ram.runs], "pages": int(work.ram.present.sum()), "ram_mb": options.ram_mb,
+            "runs": [list(run) for run in work.ram.runs],
+            "pages": int(work.ram.present.sum()),
+            "ram_mb": options.ram_mb,
         },
         "time": {"system_time": options.system_time, "uptime_100ns": options.uptime_100ns},
         "unloads_total": ring.total,
@@ -187,15 +229,16 @@ def _machine(work: Work) -> dict[str, Any]:
             "last_index": ring.next_index,
             "entries": [
                 {"slot": e.slot, "name": e.name, "start": e.start, "end": e.end, "time": e.time}
-                for e in ring.entries if not e.skipped
+                for e in ring.entries
+                if not e.skipped
             ],
         },
         "modules": [{"name": m.name, "base": hex(m.base), "size": m.size} for m in work.module_list],
         "processes": [
-            {"name": p.name, "pid": p.pid, "ppid": p.parent, "eprocess": hex(p.address), "cr3": hex(p.dtb)}
+            {"name": p.name, "pid": p.pid, "eprocess": hex(p.address), "cr3": hex(p.dtb)}
             for p in work.processes
         ],
-    }  # fmt: skip
+    }
 
 
 def machine_truth(work: Work) -> dict[str, Any]:
@@ -204,8 +247,12 @@ def machine_truth(work: Work) -> dict[str, Any]:
     options = {name: getattr(work.options, name) for name in work.options.__dataclass_fields__}
     cached = {name: int((pool.chains.kind == CACHED).sum()) for name, pool in work.pools.items()}
     return {
-        "generator": {"profile": work.profile.name, "seed": work.options.seed, "scenario": work.options.scenario,
-                      "options": options},
+        "generator": {
+            "profile": work.profile.name,
+            "seed": work.options.seed,
+            "scenario": work.options.scenario,
+            "options": options,
+        },
         "kernel": _kernel(work),
         "addresses": _addresses(work),
         **_machine(work),
@@ -227,4 +274,4 @@ def machine_truth(work: Work) -> dict[str, Any]:
         "expect": _expect(work),
         "expected": _expected(work),
         "files": [],
-    }  # fmt: skip
+    }

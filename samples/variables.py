@@ -32,11 +32,8 @@ def write_debugger(work: Work) -> None:
 def write_version(work: Work) -> None:
     """Build number, service pack, global flags, processors, times."""
     profile, options = work.profile, work.options
-    csd = profile.service_pack << 8
-    if profile.nt == "5.1":
-        csd |= profile.revision << 16
     work.set("NtBuildNumber", 0xF0000000 | profile.build, 4)
-    work.set("CmNtCSDVersion", csd, 4)
+    work.set("CmNtCSDVersion", profile.service_pack << 8, 4)
     text = profile.csd.encode("utf-16-le")
     work.poke(work.address("CmCSDVersionString"), (text + b"\0\0")[:0x40])
     work.set("NtGlobalFlag", 0x400 if profile.nt == "5.1" and options.tagging else 0, 4)
@@ -47,12 +44,17 @@ def write_version(work: Work) -> None:
     work.poke(work.address("KeTickCount"), struct.pack("<III", ticks & 0xFFFFFFFF, ticks >> 32, ticks >> 32))
     work.set("PsNtosImageBase", work.base)
     if profile.arch.pointer == 4:
-        limits = (("MmSystemRangeStart", 0x80000000), ("MmHighestUserAddress", 0x7FFEFFFF), ("MmUserProbeAddress", 0x7FFF0000))
+        limits = (
+            ("MmSystemRangeStart", 0x80000000),
+            ("MmHighestUserAddress", 0x7FFEFFFF),
+            ("MmUserProbeAddress", 0x7FFF0000),
+        )
     else:
         limits = (
-            ("MmSystemRangeStart", 0xFFFF0800_00000000), ("MmHighestUserAddress", 0x7FF_FFFEFFFF),
+            ("MmSystemRangeStart", 0xFFFF0800_00000000),
+            ("MmHighestUserAddress", 0x7FF_FFFEFFFF),
             ("MmUserProbeAddress", 0x7FF_FFFF0000),
-        )  # fmt: skip
+        )
     for name, value in limits:
         work.set(name, value)
 
@@ -63,20 +65,32 @@ def write_memory_limits(work: Work) -> None:
     present = np.flatnonzero(work.ram.present)
     allocated = len(nonpaged.placed.slot)
     values = {
-        "MmPfnDatabase": work.block_va, "MmNonPagedPoolStart": nonpaged.start, "MmNonPagedPoolEnd": nonpaged.end,
+        "MmPfnDatabase": work.block_va,
+        "MmNonPagedPoolStart": nonpaged.start,
+        "MmNonPagedPoolEnd": nonpaged.end,
         "MmNonPagedPoolEnd0": work.initial_va + work.initial_pages * PAGE,
-        "MmNonPagedPoolExpansionStart": work.expansion_va, "MmNonPagedSystemStart": work.profile.bases.system_ptes,
-        "MmSizeOfNonPagedPoolInBytes": work.initial_pages * PAGE, "MmMaximumNonPagedPoolInBytes": nonpaged.limit,
-        "MmAllocatedNonPagedPool": allocated, "MmPagedPoolStart": paged.start, "MmPagedPoolEnd": paged.end,
-        "MmSizeOfPagedPoolInBytes": paged.limit, "MmPagedPoolCommit": len(paged.placed.slot),
-        "MmLowestPhysicalPage": int(present[0]), "MmHighestPhysicalPage": int(present[-1]),
-        "MmHighestPossiblePhysicalPage": int(present[-1]), "MmNumberOfPhysicalPages": len(present),
-        "MmAvailablePages": work.ram.free_frames, "MmResidentAvailablePages": work.ram.free_frames,
+        "MmNonPagedPoolExpansionStart": work.expansion_va,
+        "MmNonPagedSystemStart": work.profile.bases.system_ptes,
+        "MmSizeOfNonPagedPoolInBytes": work.initial_pages * PAGE,
+        "MmMaximumNonPagedPoolInBytes": nonpaged.limit,
+        "MmAllocatedNonPagedPool": allocated,
+        "MmPagedPoolStart": paged.start,
+        "MmPagedPoolEnd": paged.end,
+        "MmSizeOfPagedPoolInBytes": paged.limit,
+        "MmPagedPoolCommit": len(paged.placed.slot),
+        "MmLowestPhysicalPage": int(present[0]),
+        "MmHighestPhysicalPage": int(present[-1]),
+        "MmHighestPossiblePhysicalPage": int(present[-1]),
+        "MmNumberOfPhysicalPages": len(present),
+        "MmAvailablePages": work.ram.free_frames,
+        "MmResidentAvailablePages": work.ram.free_frames,
         "MmSystemPtesStart": work.profile.bases.system_ptes,
-        "MmSystemPtesEnd": work.profile.bases.system_ptes + 0x1000000, "MmNumberOfPagingFiles": 1,
-        "MmTotalCommitLimit": len(present) * 2, "MmTotalCommittedPages": len(present) // 2,
+        "MmSystemPtesEnd": work.profile.bases.system_ptes + 0x1000000,
+        "MmNumberOfPagingFiles": 1,
+        "MmTotalCommitLimit": len(present) * 2,
+        "MmTotalCommittedPages": len(present) // 2,
         "MmTotalCommitLimitMaximum": len(present) * 3,
-    }  # fmt: skip
+    }
     for name, value in values.items():
         work.set(name, value)
     work.set("MmPhysicalMemoryBlock", work.special_addresses()["memory block"])
@@ -126,7 +140,8 @@ def find_processes(work: Work) -> list[tuple[int, ...]]:
     """Create address spaces and name the EPROCESSes; their bytes follow when the pool has been written."""
     where = work.special_addresses()
     count = sum(name.startswith("process:") for name in where)
-    spaces, dtbs = [()], [work.paging.dtb]
+    spaces: list[tuple[int, ...]] = [()]
+    dtbs = [work.paging.dtb]
     for number in range(1, count):
         space, dtb = work.paging.new_space(number, 0x20 * (number % 128))
         spaces.append(space)

@@ -35,7 +35,9 @@ class Pool:
     chains: Chains
     specials: list[Special]
     placement: Placement | None = None
-    index: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))  # PoolIndex by small page
+    index: NDArray[np.int64] = field(
+        default_factory=lambda: np.zeros(0, dtype=np.int64)
+    )  # PoolIndex by small page
     limit: int = 0
     start: int = 0
     end: int = 0
@@ -158,9 +160,20 @@ class Work:
         return self.pools["nonpaged"].placed.big_va(number)
 
 
+def root_frame(profile: Profile, ram_mb: int) -> int:
+    """Where the loader put the system's root table: low memory, as in real images."""
+    if ram_mb < 48:
+        return 0x110
+    return {"x86": 0x39, "pae": 0x319 if profile.nt == "5.1" else 0x122, "x64": 0x124}[profile.arch.name]
+
+
 def kernel_place(profile: Profile, ram_mb: int) -> tuple[int, int, int]:
     """Physical addresses of kernel, HAL and boot block; tiny machines have no room above 16 MB."""
-    pa = profile.kernel_pa if ram_mb >= 48 or profile.kernel_pa < 16 * MB else profile.kernel_pa % 0x400000 + 0x800000
+    pa = (
+        profile.kernel_pa
+        if ram_mb >= 48 or profile.kernel_pa < 16 * MB
+        else profile.kernel_pa % 0x400000 + 0x800000
+    )
     hal = round_up(pa + profile.image_size, PAGE) + 0x1000
     end = hal + 0x21000
     block = 0x200000 if ram_mb < 48 else round_up(max(16 * MB, end), 0x400000)

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 _FIELDS: Final = {
     4: {
-        "DirectoryTableBase": 0x10, "PfnDataBase": 0x14, "PsLoadedModuleList": 0x18, "PsActiveProcessHead": 0x1C,
+        "DirectoryTableBase": 0x10, "PfnDataBase": 0x14, "PsLoadedModuleList": 0x18,
+        "PsActiveProcessHead": 0x1C,
         "MachineImageType": 0x20, "NumberProcessors": 0x24, "BugCheckCode": 0x28, "BugCheckParameter1": 0x2C,
         "VersionUser": 0x3C, "PaeEnabled": 0x5C, "KdDebuggerDataBlock": 0x60, "PhysicalMemoryBlock": 0x64,
         "ContextRecord": 0x320, "Exception": 0x7D0, "DumpType": 0xF88, "MiniDumpFields": 0xF8C,
@@ -29,7 +30,8 @@ _FIELDS: Final = {
         "SystemUpTime": 0xFB8, "SystemTime": 0xFC0,
     },
     8: {
-        "DirectoryTableBase": 0x10, "PfnDataBase": 0x18, "PsLoadedModuleList": 0x20, "PsActiveProcessHead": 0x28,
+        "DirectoryTableBase": 0x10, "PfnDataBase": 0x18, "PsLoadedModuleList": 0x20,
+        "PsActiveProcessHead": 0x28,
         "MachineImageType": 0x30, "NumberProcessors": 0x34, "BugCheckCode": 0x38, "BugCheckParameter1": 0x40,
         "VersionUser": 0x60, "KdDebuggerDataBlock": 0x80, "PhysicalMemoryBlock": 0x88, "ContextRecord": 0x348,
         "Exception": 0xF00, "DumpType": 0xF98, "RequiredDumpSpace": 0xFA0, "SystemTime": 0xFA8,

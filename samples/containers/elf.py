@@ -1,7 +1,8 @@
 """ELF cores as QEMU's dump-guest-memory writes them: notes CORE and QEMU per processor, then PT_LOADs.
 
 Witness: facts/dump-formats.md section 7. QEMU's state note (QEMUCPUState): version, size, 18 general
-registers as u64, ten segments of 24 bytes, then CR0 to CR4 as u64; class 32 for guests outside long mode below 4 GB.
+registers as u64, ten segments of 24 bytes, then CR0 to CR4 as u64. Class 32 is for guests outside long
+mode with RAM below 4 GB.
 """
 
 from __future__ import annotations

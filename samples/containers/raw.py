@@ -52,7 +52,12 @@ def regions(machine: Machine) -> list[tuple[int, int, int]]:
 def _tag(name: bytes, indices: tuple[int, ...], value: int) -> bytes:
     """flags (index count, data bytes), name length, name, indices, u32."""
     flags = (len(indices) << 6) | 4
-    return bytes((flags, len(name))) + name + struct.pack(f"<{len(indices)}I", *indices) + struct.pack("<I", value)
+    return (
+        bytes((flags, len(name)))
+        + name
+        + struct.pack(f"<{len(indices)}I", *indices)
+        + struct.pack("<I", value)
+    )
 
 
 def state_file(parts: list[tuple[int, int, int]]) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
 
@@ -22,7 +23,9 @@ class SparseFile:
     def __enter__(self) -> SparseFile:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._file.truncate(self._size())
         self._file.close()
 
@@ -41,7 +44,7 @@ class SparseFile:
         used = ram.touched[first : first + count]
         edges = np.flatnonzero(np.diff(used.astype(np.int8))) + 1
         bounds = [0, *(int(edge) for edge in edges), count]
-        for start, end in zip(bounds[:-1], bounds[1:], strict=True):
+        for start, end in pairwise(bounds):
             if used[start]:
                 self._file.write(ram.data[(first + start) * PAGE : (first + end) * PAGE].data)
             else:

@@ -6,10 +6,10 @@ Unknown figures (a walk counts no frees) sort behind known ones, never as zero.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dumpscan.records import replace
 from typing import NamedTuple
 
 from dumpscan.model import Pools, TagUse
+from dumpscan.records import replace
 from dumpscan.report.table import PoolRow, pool_rows, total_bytes
 
 KEYS = ("bytes", "outstanding", "allocs", "frees", "tag")

@@ -21,6 +21,8 @@ _COLUMNS = (
     ("Outstanding", True),
     ("Bytes", True),
     ("Each", True),
+    ("Big", True),
+    ("Big bytes", True),
 )
 _CHUNK = 1000
 _WIDEST = 1000
@@ -58,20 +60,33 @@ def total_bytes(row: PoolRow) -> int:
     return row.bytes + (row.big_bytes or 0 if row.source == "pages" else 0)
 
 
-def pool_table(title: str, rows: Sequence[PoolRow], stand_out: Collection[str] = ()) -> Table:
-    """Return rows as PoolMon shows them; tags with blanks are quoted."""
-    big = any(row.big_count for row in rows)
-    columns = (*_COLUMNS, ("Big", True), ("Big bytes", True)) if big else _COLUMNS
+def pool_table(
+    title: str, rows: Sequence[PoolRow], stand_out: Collection[str] = (), *, narrow: bool = False
+) -> Table:
+    """Return rows as PoolMon shows them; tags with blanks are quoted.
+
+    ``narrow`` fits 80 columns: a tracker's bytes include the big allocations, so these are left
+    out; a walk knows no allocs and frees, so those are.
+    """
+    counted = any(row.allocs is not None or row.frees is not None for row in rows)
+    left_out = {"Allocs", "Frees"} if narrow and not counted else set()
+    if (narrow and counted) or not any(row.big_count for row in rows):
+        left_out |= {"Big", "Big bytes"}
+    columns = tuple((head, number) for head, number in _COLUMNS if head not in left_out)
     cells = []
     for row in rows:
-        each = row.bytes // row.outstanding if row.outstanding > 0 else None
-        numbers = (row.allocs, row.frees, row.outstanding, row.bytes, each)
-        extra = (row.big_count or 0, row.big_bytes or 0) if big else ()
-        cells.append(
-            (figures.tag(row.tag), row.pool, *(figures.count(number) for number in (*numbers, *extra)))
-        )
+        shown = _cells(row)
+        cells.append(tuple(shown[head] for head, _ in columns))
     marked = frozenset(index for index, row in enumerate(rows) if row.tag in stand_out)
     return Table(title, columns, tuple(cells), marked)
+
+
+def _cells(row: PoolRow) -> dict[str, str]:
+    each = row.bytes // row.outstanding if row.outstanding > 0 else None
+    big = (row.big_count or 0, row.big_bytes or 0)
+    numbers = (row.allocs, row.frees, row.outstanding, row.bytes, each, *big)
+    texts = (figures.tag(row.tag), row.pool, *map(figures.count, numbers))
+    return {head: text for (head, _), text in zip(_COLUMNS, texts, strict=True)}
 
 
 def render_pools(

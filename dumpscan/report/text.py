@@ -180,9 +180,10 @@ def _tag_table(verdict: Verdict) -> list[Block]:
         row for i, row in enumerate(rows) if i < _TOP_TAGS or (row.tag in _LEAK_TAGS and row.outstanding)
     ]
     related = [row for row in table.pool_rows(verdict.signature.related) if row.outstanding > 0]
-    found: list[Block] = [table.pool_table("Largest pool tags", shown, stand_out)]
+    found: list[Block] = [table.pool_table("Largest pool tags", shown, stand_out, narrow=True)]
     if related:
-        found.append(table.pool_table("Related tags (same component, not the leak)", related))
+        title = "Related tags (same component, not the leak)"
+        found.append(table.pool_table(title, related, narrow=True))
     return found
 
 

@@ -176,7 +176,7 @@ def test_an_error_cannot_obey_the_terminal(tmp_path: Path) -> None:
 
 
 def test_a_reader_that_goes_away_is_no_error(hung: Written) -> None:
-    command = f'"{sys.executable}" -m dumpscan pools --source tracker --format jsonl "{hung.path}" | head -n 1'
+    command = f'"{sys.executable}" -m dumpscan pools --format jsonl "{hung.path}" | head -n 1'
     done = subprocess.run(
         ["bash", "-c", f"{command}; echo ${{PIPESTATUS[0]}}"],
         capture_output=True,

@@ -6,7 +6,6 @@ In a checkout they lie beside the package, in an installed wheel inside it (``_p
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
 import sys
 from pathlib import Path
@@ -15,6 +14,7 @@ from types import ModuleType
 from dumpscan.errors import DumpscanError, ExitCode
 
 _PACKAGE = Path(__file__).parent
+_SAMPLES = "dumpscan._samples"
 
 
 class MissingFolder(DumpscanError):
@@ -31,18 +31,18 @@ def folder(name: str) -> Path:
     raise MissingFolder(f"the folder '{name}' is missing from this installation; install dumpscan again")
 
 
-def samples_package() -> ModuleType:
-    """The writer of sample images. It imports nothing of dumpscan, nor dumpscan's readers it."""
-    where = folder("samples")
-    name = "dumpscan._samples"
-    if name in sys.modules:
-        return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(
-        name, where / "__init__.py", submodule_search_locations=[str(where)]
-    )
-    if spec is None or spec.loader is None:
-        raise MissingFolder(f"{where}: no Python package; install dumpscan again")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
+def samples(module: str = "") -> ModuleType:
+    """The package that writes sample images, or a module of it. It imports nothing of dumpscan.
+
+    :raises MissingFolder: the installation is incomplete.
+    """
+    if _SAMPLES not in sys.modules:
+        where = folder("samples")
+        spec = importlib.util.spec_from_file_location(
+            _SAMPLES, where / "__init__.py", submodule_search_locations=[str(where)]
+        )
+        if spec is None or spec.loader is None:
+            raise MissingFolder(f"{where}: no Python package; install dumpscan again")
+        sys.modules[_SAMPLES] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[_SAMPLES])
+    return importlib.import_module(f"{_SAMPLES}.{module}" if module else _SAMPLES)

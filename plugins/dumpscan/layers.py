@@ -150,7 +150,10 @@ class DumpscanFileStacker(interfaces.automagic.StackerLayerInterface):  # type: 
             return DumpscanFileLayer(context, name, name)
         except exceptions.LayerException as error:
             vollog.info(f"dumpscan: {error}")
-            return None
+        except exceptions.MissingModuleException as error:
+            # The stacking machinery swallows it, and nobody would know why the file is not opened.
+            vollog.error(str(error))
+        return None
 
 
 class DumpscanPae(intel.WindowsIntelPAE):  # type: ignore[misc]

@@ -106,6 +106,7 @@ class Case:
 
         :raises KernelNotFound: no Windows kernel passes the checks.
         """
+        from dumpscan.kernel.modules import places
         from dumpscan.verdict.judge import judge
 
         if self.opened.memory is None:
@@ -118,7 +119,7 @@ class Case:
             census.pool,
             self.drivers,
             settings=self.options.settings,
-            where=census.where,
+            where={**places(self.kernel), **census.where},
         )
         return _signed(result)
 

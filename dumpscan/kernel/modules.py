@@ -122,19 +122,32 @@ def _unloaded(
 
 def total_unloads(kernel: Kernel, used_entries: int | None) -> int | None:
     """MiTotalUnloads: by symbol, else four bytes below MmLastUnloadedDriver where that is plausible."""
-    address = kernel.symbols.get("MiTotalUnloads")
-    if address is None:
-        distance = kernel.layout.total_unloads_distance if kernel.layout else None
-        last = kernel.address("MmLastUnloadedDriver")
-        if distance is None or last is None:
-            return None
-        address = last + distance
-    value = kernel.read_int(address, 4)
+    address = _total_address(kernel)
+    value = None if address is None else kernel.read_int(address, 4)
     if value is None or used_entries is None or not used_entries <= value < _TOTAL_LIMIT:
         return None
     verified = "MiTotalUnloads" in kernel.symbols or (kernel.layout and kernel.layout.name.startswith("5.1"))
     # Elsewhere the neighbour is unverified: before the ring is full it has to equal the entries.
     return value if verified or used_entries == RING or value == used_entries > 0 else None
+
+
+def _total_address(kernel: Kernel) -> int | None:
+    found = kernel.symbols.get("MiTotalUnloads")
+    distance = kernel.layout.total_unloads_distance if kernel.layout else None
+    last = kernel.address("MmLastUnloadedDriver")
+    if found is None and distance is not None and last is not None:
+        return last + distance
+    return found
+
+
+def places(kernel: Kernel) -> dict[str, str]:
+    """Where the figures of :func:`drivers` are read: of ``unloads`` (the total) and the ``ring``."""
+    ring = kernel.value("MmUnloadedDrivers")
+    found = {"ring": f"MmUnloadedDrivers at {ring:#x}"} if ring else {}
+    total = _total_address(kernel)
+    if total is not None:
+        found["unloads"] = f"MiTotalUnloads at {total:#x}"
+    return found
 
 
 def drivers(kernel: Kernel) -> Drivers:

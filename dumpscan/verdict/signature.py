@@ -203,13 +203,16 @@ def _where(c: Condition, seen: Observation, where: Mapping[str, str]) -> str:
     if c.tags:
         places = []
         for tag in dict.fromkeys((*c.tags, *([c.per] if c.per and c.per != "unloads" else ()))):
-            place = where.get(tag) or seen.source(tag)
+            source = seen.source(tag) or ""
+            place = where.get(tag) or where.get(source) or source
             if place and place not in places:
                 places.append(place)
         if c.per == "unloads" and where.get("unloads"):
             places.append(where["unloads"])
         return "; ".join(places)
     key = {"unloads": "unloads", "repeats": "ring"}.get(c.measure, c.pool)
+    if key in ("paged", "nonpaged") and "limits" in where:
+        return where["limits"]
     return where.get(key) or {"unloads": "driver unload records", "ring": "unloaded drivers"}.get(key, key)
 
 

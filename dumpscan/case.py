@@ -6,7 +6,6 @@ together (image -> kernel -> pool -> verdict) and holds no logic of its own.
 
 from __future__ import annotations
 
-from dumpscan.records import field, record, replace
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
@@ -19,6 +18,7 @@ from dumpscan.kernel.find import Progress
 from dumpscan.kernel.kernel import Kernel
 from dumpscan.kernel.locate import locate_kernel
 from dumpscan.model import Drivers, ImageInfo, Info, Pool, Pools, Tool, Verdict
+from dumpscan.records import field, record, replace
 
 if TYPE_CHECKING:
     from dumpscan.pool.census import Census
@@ -89,15 +89,9 @@ class Case:
 
     def pools(self, source: str = "auto") -> Pools:
         """Pool figures as their own document. ``source``: auto, tracker or pages."""
-        mode = {"tracker": "tables"}.get(source, source)
-        pool = self.census(mode)
-        tags = pool.tags
-        if source == "pages":
-            from dumpscan.pool.census import tags_from_pages
-
-            tags = tags_from_pages(self.kernel)
-        used = source if source != "auto" else (tags[0].source if tags else "none")
-        return Pools(self.info, self.kernel.info, used, tags, pool.coverage, pool.page_states, pool.notes)
+        pool = self.census({"tracker": "tables"}.get(source, source))
+        used = source if source != "auto" else (pool.tags[0].source if pool.tags else "none")
+        return Pools(self.info, self.kernel.info, used, pool.tags, pool.coverage, pool.page_states, pool.notes)
 
     def verdict(self) -> Verdict:
         """The whole answer: kernel, fix state, pools, evidence, verdict.

@@ -10,8 +10,9 @@ from __future__ import annotations
 import types
 import typing
 from collections.abc import Mapping
-from dumpscan.records import field, fields, is_record, record
 from typing import Any, TypeVar
+
+from dumpscan.records import field, fields, is_record, record
 
 VERDICT_SCHEMA = "dumpscan.verdict/1"
 POOLS_SCHEMA = "dumpscan.pools/1"

@@ -57,5 +57,8 @@ def command(
     choice = select.Choice(tag_matcher(tags), pool, sort, top)
     with open_for(image, quiet=quiet, symbols=symbols, output=output) as case:
         pools = case.pools(source)
+    if not pools.tags and not quiet:
+        why = "; ".join(pools.notes) or f"the image holds none from {source}"
+        click.echo(f"dumpscan: note: no figures by tag: {why}", err=True)
     rows = None if form == "json" else select.rows(pools, choice)
     emit([table.render_pools(select.tags(pools, choice), form, rows=rows)], output)

@@ -7,8 +7,6 @@ zeros; all of these are *absent*, not values (facts/dump-formats.md 1).
 
 from __future__ import annotations
 
-from dumpscan.records import record
-
 import numpy as np
 
 from dumpscan.errors import UnsupportedImage
@@ -17,6 +15,7 @@ from dumpscan.image.c_bugcheck import bugcheck_name
 from dumpscan.image.opened import Hints
 from dumpscan.image.source import Source
 from dumpscan.model import BugCheck
+from dumpscan.records import record
 
 _FILLER = {4: c_crash.FILLER, 8: c_crash.FILLER << 32 | c_crash.FILLER}
 _MAX_PROCESSORS = 4096

@@ -6,11 +6,11 @@ verify each one against memory before a number is printed from it.
 
 from __future__ import annotations
 
-from dumpscan.records import field, record
 from pathlib import Path
 
 from dumpscan.image.physical import PhysicalMemory
 from dumpscan.model import BugCheck, ImageInfo, Module
+from dumpscan.records import field, record
 
 
 @record

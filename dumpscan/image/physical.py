@@ -7,7 +7,6 @@ is either wholly present or absent; an absent page is *unknown*, never zeros.
 
 from __future__ import annotations
 
-from dumpscan.records import record
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 
 from dumpscan.errors import AbsentMemory, DamagedImage
 from dumpscan.image.prefault import Prefault
+from dumpscan.records import record
 
 U8 = NDArray[np.uint8]
 U64 = NDArray[np.uint64]

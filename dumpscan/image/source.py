@@ -9,7 +9,6 @@ from __future__ import annotations
 import mmap
 import os
 import stat
-from dumpscan.records import record
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ import numpy as np
 from dumpscan.errors import DamagedImage, NotAnImage, UnreadableFile
 from dumpscan.image.layout import Layout
 from dumpscan.image.physical import U8
+from dumpscan.records import record
 
 PAGE = 4096
 

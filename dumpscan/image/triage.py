@@ -7,7 +7,6 @@ Source: facts/dump-formats.md 1, type 4.
 
 from __future__ import annotations
 
-from dumpscan.records import replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from dumpscan.image.layout import Layout
 from dumpscan.image.opened import OpenedImage, Triage
 from dumpscan.image.source import Source
 from dumpscan.model import ImageInfo, Module
+from dumpscan.records import replace
 
 # Windows keeps 50 unloaded drivers and loads a few hundred; these bound the work of a lying count.
 _MAX_DRIVERS = 4096

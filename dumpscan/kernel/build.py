@@ -8,11 +8,11 @@ Witness: facts/kernel-versions.md sections 2 and 5, kernel-location.md section 8
 from __future__ import annotations
 
 import re
-from dumpscan.records import record
 
 from dumpscan.kernel import c_builds
 from dumpscan.kernel.peimage import PeHeaders, VersionResource
 from dumpscan.model import Pdb
+from dumpscan.records import record
 
 _LDR_REVISION = 20000
 _SHORT_LAB = re.compile(r"^(?P<build>\d{4,5})\.(?P<branch>[a-z]\w*)\.(?P<date>\d{6})-\d{4}")

@@ -9,7 +9,6 @@ sections 1 and 4.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dumpscan.records import record
 from itertools import islice
 
 import numpy as np
@@ -22,6 +21,7 @@ from dumpscan.kernel.kdbg import Kdbg
 from dumpscan.memory import dtb
 from dumpscan.memory.c_pte import PAE, X64, X86, PageState, Paging
 from dumpscan.memory.virtual import PAGE, PagedMemory
+from dumpscan.records import record
 
 Progress = Callable[[str, int, int], None]
 """Called as progress(what, done, total) by passes that may take longer than a second."""

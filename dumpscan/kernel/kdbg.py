@@ -9,7 +9,6 @@ that image. Witness: facts/kernel-location.md section 1.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dumpscan.records import record
 
 import numpy as np
 
@@ -17,6 +16,7 @@ from dumpscan.errors import AbsentMemory, WrongMemory
 from dumpscan.image.physical import I64, U8
 from dumpscan.kernel import c_kdbg
 from dumpscan.memory.virtual import PAGE, VirtualMemory
+from dumpscan.records import record
 
 _TAG_WORD = int.from_bytes(c_kdbg.TAG, "little")
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dumpscan.records import field, record
 
 from dumpscan.errors import AbsentMemory
 from dumpscan.kernel.layouts import Layout
 from dumpscan.memory.virtual import VirtualMemory
 from dumpscan.model import KernelInfo, Machine
+from dumpscan.records import field, record
 
 
 @record

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dumpscan.records import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +19,7 @@ from dumpscan.memory import dtb
 from dumpscan.memory.c_pte import PAE
 from dumpscan.memory.virtual import PAGE, PagedMemory, VirtualMemory
 from dumpscan.model import KernelInfo, Pdb
+from dumpscan.records import replace
 
 _LAB_BYTES = 128
 _KNOWN_BUILDS = range(1381, 65536)

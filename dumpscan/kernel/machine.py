@@ -7,7 +7,6 @@ KiBugcheckData. Witness: facts/kernel-location.md section 5, kdbg.json.
 from __future__ import annotations
 
 import struct
-from dumpscan.records import record
 
 from dumpscan.errors import AbsentMemory
 from dumpscan.image.c_bugcheck import bugcheck_name
@@ -16,6 +15,7 @@ from dumpscan.kernel import c_shared
 from dumpscan.kernel.times import filetime_text
 from dumpscan.memory.virtual import VirtualMemory
 from dumpscan.model import BugCheck, Machine
+from dumpscan.records import record
 
 MOST_PROCESSORS = {4: 32, 8: 64}
 """KiProcessorBlock holds one pointer for each processor an NT 5 or 6.0 kernel can have."""

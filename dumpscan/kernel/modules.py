@@ -8,7 +8,6 @@ drivers carry no terminator. Witness: facts/kernel-location.md section 3.
 from __future__ import annotations
 
 from collections import defaultdict
-from dumpscan.records import record
 
 import numpy as np
 
@@ -18,6 +17,7 @@ from dumpscan.kernel.layouts import Layout
 from dumpscan.kernel.times import filetime_text
 from dumpscan.memory.virtual import VirtualMemory
 from dumpscan.model import Drivers, Module, Unloads
+from dumpscan.records import record
 
 RING = 50
 """Entries of the MmUnloadedDrivers array [1S] WRK mm/mi.h; Windows 10 code still compares with 50."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import struct
-from dumpscan.records import record
 
 import numpy as np
 
@@ -16,6 +15,7 @@ from dumpscan.errors import AbsentMemory
 from dumpscan.kernel.kernel import Section
 from dumpscan.memory.virtual import PAGE, VirtualMemory
 from dumpscan.model import Pdb
+from dumpscan.records import record
 
 _WRITE = 0x80000000
 _HEADER_BYTES = 0x1000

@@ -12,10 +12,10 @@ import json
 import lzma
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dumpscan.records import field, record
 from pathlib import Path
 
 from dumpscan.model import Pdb
+from dumpscan.records import field, record
 
 ENVIRONMENT = "DUMPSCAN_SYMBOLS"
 _SUFFIXES = (".json.xz", ".json.gz", ".json.bz2", ".json")

@@ -6,8 +6,9 @@ Witness: facts/pte-formats.json and facts/kernel-location.md section 7 ([PDB] XP
 
 from __future__ import annotations
 
-from dumpscan.records import record
 from enum import IntEnum
+
+from dumpscan.records import record
 
 VALID = 1 << 0
 LARGE = 1 << 7

@@ -8,7 +8,6 @@ is enough to translate kernel addresses.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dumpscan.records import record
 
 import numpy as np
 
@@ -16,6 +15,7 @@ from dumpscan.errors import AbsentMemory
 from dumpscan.image.physical import U8, PhysicalMemory
 from dumpscan.memory.c_pte import PAE, VALID, X64, X86, Paging
 from dumpscan.memory.virtual import PagedMemory
+from dumpscan.records import record
 
 CHUNK = 2048
 """Pages per scan step: 8 MB of scratch, which stays in the processor's caches' reach."""

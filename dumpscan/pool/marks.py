@@ -122,20 +122,27 @@ def _pages_at(kernel: Kernel, vas: U64) -> tuple[U8, Mask]:
     return rows, readable & present
 
 
-_SAMPLE_SHARE = 0.95
+_SINGLE_SHARE = 0.5
+_CLOSED_SHARE = 0.9
 _SAMPLE_LEAST = 4
 
 
 def agree(marks: Marks, small: Mask) -> bool:
     """Do marks fit pages that are small-block pages by their chain (``small``)?
 
-    Nearly all of them must start and end an allocation. Nearly: a large block can hold old
-    small-block pages.
+    Such a page starts and ends an allocation. Not all need to: a large block can hold old
+    small-block pages. Bits that are no marks are all clear, or as good as random (one in four).
     """
     test = small & marks.known
     count = int(test.sum())
     single = int((test & marks.start & marks.end).sum())
-    return count >= _SAMPLE_LEAST and single >= _SAMPLE_SHARE * count
+    return count >= _SAMPLE_LEAST and single >= _SINGLE_SHARE * count
+
+
+def closed(vas: U64, marks: Marks) -> bool:
+    """Does nearly every allocation that starts also end before the next one starts?"""
+    starts = int((marks.start & marks.known).sum())
+    return starts > 0 and len(spans(vas, marks)[0]) >= _CLOSED_SHARE * starts
 
 
 def spans(vas: NDArray[Any], marks: Marks) -> tuple[I64, I64]:

@@ -19,7 +19,7 @@ from dumpscan.memory.virtual import PageSet
 from dumpscan.model import PageStates
 from dumpscan.pool.bigpages import BigPages
 from dumpscan.pool.chains import ChainWalker
-from dumpscan.pool.marks import Marks, PageMap, agree, paged_pool_map, pfn_marks
+from dumpscan.pool.marks import Marks, PageMap, agree, closed, paged_pool_map, pfn_marks
 from dumpscan.pool.ranges import PoolRange, elsewhere, pool_ranges
 from dumpscan.records import record
 
@@ -173,7 +173,7 @@ def _with_marks(kernel: Kernel, part: PoolPages) -> PoolPages:
         marks = bitmap.at(part.pages.va) if bitmap else None
     else:
         marks = pfn_marks(kernel, np.maximum(part.pages.pfn, 0)) if len(part.pages.pfn) else None
-    if marks is None or kernel.layout is None:
+    if marks is None or kernel.layout is None or not closed(part.pages.va, marks):
         return part
     chosen = _sample(part.small & (part.pages.state == PageState.VALID))
     if not len(chosen):

@@ -99,7 +99,7 @@ def _untagged(kernel: Kernel, layout: Layout, variable: int) -> PoolTables:
     if layout.tagging_always:
         note = f"PoolTrackTable ({variable:#x}) holds 0 on a kernel that always tags: address doubtful"
         return PoolTables("unknown", where=where, notes=(note,))
-    notes = ["pool tagging is off: this kernel keeps no table by tag; figures come from the pool pages"]
+    notes = ["pool tagging is off: this kernel keeps no table by tag; its pool pages are the only source"]
     if _flag_on(kernel):
         notes.append("NtGlobalFlag asks for pool tagging, but PoolTrackTable holds 0: trusted the pointer")
     return PoolTables("off", where=where, notes=tuple(notes))

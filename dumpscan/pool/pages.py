@@ -87,7 +87,8 @@ def walk_batches(
 ) -> Iterator[Batch]:
     """Walk the pages of one range, valid ones first, then those in transition.
 
-    With ``locate``, batches come in the order of addresses and say where each block lies. The arrays of a batch are only good until the next one is asked for.
+    With ``locate``, batches come in the order of addresses and say where each block lies. The arrays
+    of a batch are only good until the next one is asked for.
     """
     walker = walker or ChainWalker(layout, BATCH)
     scratch = np.empty((walker.batch, walker.page_size), np.uint8)

@@ -111,7 +111,8 @@ def peeked(stream: BinaryIO, n: int) -> tuple[bytes, BinaryIO]:
     head = b""
     while len(head) < n and (part := stream.read(n - len(head))):
         head += part
-    return head, cast(BinaryIO, io.BufferedReader(_Ahead(head, stream), _CHUNK))
+    # A small buffer: what lies behind the head may be damaged, and is not asked for yet.
+    return head, cast(BinaryIO, io.BufferedReader(_Ahead(head, stream), 1 << 14))
 
 
 class _Metered(io.RawIOBase):
@@ -225,7 +226,7 @@ def _tar_opener(archive: tarfile.TarFile, info: tarfile.TarInfo) -> Callable[[],
 def _compressed(stream: BinaryIO, kind: str, name: str, most: int) -> Iterator[Entry]:
     """The one file of a compressed stream, or the files of the tar in it."""
     metered = _Metered(_plain(stream, kind, name), most, name)
-    head, plain = peeked(cast(BinaryIO, io.BufferedReader(metered, _CHUNK)), 512)
+    head, plain = peeked(cast(BinaryIO, io.BufferedReader(metered, 1 << 14)), 512)
     if head[257:262] == b"ustar":
         yield from _tar(plain)
         return

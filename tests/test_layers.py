@@ -27,7 +27,8 @@ DOORS: dict[str, set[str]] = {
     "bundled": {"errors"},
     "": {"case"},
     "case": CORE | {"", "image", "memory", "kernel", "pool", "verdict"},
-    "cli": CORE | {"", "case", "image", "memory", "kernel", "pool", "verdict", "report", "bundled"},
+    "batch": CORE | {"", "case", "image", "memory", "kernel", "pool", "verdict", "report"},
+    "cli": CORE | {"", "case", "image", "memory", "kernel", "pool", "verdict", "report", "bundled", "batch"},
     "__main__": {"cli"},
 }
 VOLATILITY_ADAPTER = "dumpscan/image/through_volatility.py"

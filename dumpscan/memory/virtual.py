@@ -327,7 +327,8 @@ _ABSENT_LIMIT = 1 << 16
 
 def _absent(vas: U64, level: Level, start: int, end: int) -> tuple[U64, I64, U8]:
     """ABSENT marks for spans without a readable table: one per page, thinned when there are many."""
-    pages = 1 << (level.shift - 12)
+    # Nothing lost: a step of one over the span of a top-level entry would be millions of pages.
+    pages = 1 << (level.shift - 12) if len(vas) else 0
     step = max(1, pages * len(vas) // _ABSENT_LIMIT)
     marks = (vas[:, None] + np.arange(0, pages, step, dtype=np.uint64) * np.uint64(PAGE)).reshape(-1)
     marks = marks[(marks >= np.uint64(start)) & (marks <= np.uint64(end - 1))]

@@ -99,6 +99,8 @@ def _paged_limit(options: Options, used_pages: int) -> int:
         limit = round_up(int(used / options.fullness), 64 * 1024)
     else:
         limit = round_up(min(max(used * 3, options.ram_mb * MB // 2), max(most, used)), 4 * MB)
+    if used <= most < limit and options.fullness is None:
+        limit = most  # fewer gaps then
     if limit > most:
         raise ValueError(f"{limit // MB} MB of paged pool do not fit {options.profile}")
     return limit

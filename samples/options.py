@@ -96,7 +96,7 @@ class Options:
         """The options with the scenario's defaults filled in."""
         self.check()
         scenario = self.scenario
-        cycles = {"healthy": 40, "early": 60}.get(scenario, 12000) if self.cycles is None else self.cycles
+        cycles = {"healthy": 40, "early": 240}.get(scenario, 12000) if self.cycles is None else self.cycles
         tagging = self.tagging and scenario != "no-tagging"
         if not tagging and PROFILES[self.profile].nt != "5.1":
             raise ValueError("pool tagging can be off on XP only")

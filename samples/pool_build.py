@@ -138,14 +138,21 @@ def write_pool(work: Work, name: str, heads_at: dict[int, int]) -> FreeLists:
 
 
 def _write_bigs(work: Work, pool: Pool, style: PageStyle, rng: np.random.Generator) -> None:
-    """Filler; every eighth page is an old small-block page that now belongs to a large allocation."""
+    """Filler; every eighth page is an old small-block page that now belongs to a large allocation.
+
+    Without tables nothing tells a one-page allocation with such contents from pool, so those are spared then.
+    """
+    pages = np.array([big.pages for big in work.population.plans[pool.name].bigs], dtype=np.int64)
     frames = pool.placed.frame[(pool.placed.big >= 0) & (pool.placed.frame >= 0)]
     for at in range(0, len(frames), 4096):
         part = frames[at : at + 4096]
         work.ram.pages[part] = style.filler[rng.integers(0, len(style.filler), len(part))]
         work.ram.touched[part] = True
     donors = pool.placed.frame[(pool.placed.small >= 0) & (pool.placed.frame >= 0)]
-    old = frames[rng.random(len(frames)) < 0.125]
+    aged = rng.random(len(frames)) < 0.125
+    if not work.options.tagging:
+        aged &= pages[pool.placed.big[(pool.placed.big >= 0) & (pool.placed.frame >= 0)]] > 1
+    old = frames[aged]
     if len(old) and len(donors):
         work.ram.pages[old] = work.ram.pages[donors[rng.integers(0, len(donors), len(old))]]
 

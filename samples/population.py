@@ -78,6 +78,7 @@ def _targets(options: Options, leak_bytes: dict[str, int]) -> dict[str, int]:
     """Background bytes by pool."""
     if options.pool_mb is not None:
         total = options.pool_mb * MB
+        total /= 1.2  # headers, ends of pages and gaps come on top
         paged = int(total * 0.8 / max(1 - options.paged_out * 0.75, 0.1))
         return {"paged": max(paged - leak_bytes["paged"], MB // 2), "nonpaged": int(total * 0.2)}
     ram = options.ram_mb * MB

@@ -1,10 +1,11 @@
 """Physical memory under construction: bytes, free frames, and what each frame is used for.
 
-The array is one lazily committed block (`numpy.zeros`): a 4 GB machine costs only the pages
-that are written. `frame_uses` feeds the kernel-dump bitmap and the sparse writers.
+The array is one lazily committed block: a 4 GB machine costs only the pages that are written. `frame_uses` feeds the kernel-dump bitmap and the sparse writers.
 """
 
 from __future__ import annotations
+
+import mmap
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,13 +29,21 @@ def memory_runs(ram_mb: int) -> list[tuple[int, int]]:
     return runs
 
 
+def _lazy_zeros(size: int) -> Bytes:
+    """Anonymous memory in 4 KB pages: with huge ones, scattered frames would commit all of it."""
+    block = mmap.mmap(-1, size)
+    if hasattr(mmap, "MADV_NOHUGEPAGE"):
+        block.madvise(mmap.MADV_NOHUGEPAGE)
+    return np.frombuffer(block, dtype=np.uint8)
+
+
 class Ram:
     """Page-granular physical memory with a shuffled free list."""
 
     def __init__(self, ram_mb: int, rng: np.random.Generator) -> None:
         self.runs = memory_runs(ram_mb)
         self.frames = max(base + count for base, count in self.runs)
-        self.data: Bytes = np.zeros(self.frames * PAGE, dtype=np.uint8)
+        self.data: Bytes = _lazy_zeros(self.frames * PAGE)
         self.present = np.zeros(self.frames, dtype=bool)
         for base, count in self.runs:
             self.present[base : base + count] = True

@@ -175,10 +175,10 @@ def _expected(work: Work) -> dict[str, str]:
     leaks = bool(work.options.iose_per_cycle and work.options.pp_per_cycle and work.options.unload_cycles)
     if scenario not in ("leak", "early", "unexpected", "no-tagging") or not leaks:
         return {"fix": fix, "verdict": "does-not-exhibit"}
+    if scenario == "early" and fix != "vulnerable":
+        return {"fix": fix, "verdict": "inconclusive"}
     if fix in ("fixed", "out-of-scope"):
         return {"fix": fix, "verdict": "unexpected"}
-    if fix == "unknown" and scenario == "early":
-        return {"fix": fix, "verdict": "inconclusive"}
     return {"fix": fix, "verdict": "exhibits"}
 
 

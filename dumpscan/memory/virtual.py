@@ -297,6 +297,8 @@ class PagedMemory:
             # A span whose table is itself paged out: its pages are unknown, one mark stands for it.
             keep = state == PageState.VALID
             lost = _absent(vas[~keep & (state != PageState.DEMAND_ZERO)], level, start, end)
+            if not bool(keep.any()):
+                return lost
             step = np.arange(pages, dtype=np.uint64) * np.uint64(PAGE)
             frame = (frame[keep][:, None] + step).reshape(-1)
             vas = (vas[keep][:, None] + step).reshape(-1)

@@ -1,8 +1,8 @@
 """Layers for the dumps that volatility3 does not open: kernel (2) and active (6) dumps, ELF32 cores ...
 
 Giving volatility3 this folder is enough: it imports the modules in it before it stacks layers, and
-finds stackers by their base class. Each stacker here comes right after volatility3's own one for the
-same job and does nothing where that one succeeded.
+finds stackers by their base class. Files and kernels that volatility3's own stackers make something of
+are left to them, but for the page tables of crash dumps: those are the ones that the header names.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from urllib.request import url2pathname
 
 from volatility3.framework import constants, exceptions, interfaces
 from volatility3.framework.interfaces.configuration import path_join
-from volatility3.framework.layers import intel, physical, segmented
+from volatility3.framework.layers import crash, intel, physical, segmented
 
 from .core import require_package
 
@@ -198,11 +198,12 @@ def _intel_layer(context: Any, base: str, arch: str, pae: bool, dtb: int) -> Any
     return kind(context, config_path=config_path, name=name, metadata={"os": "Windows"})
 
 
-class DumpscanHeaderIntelStacker(interfaces.automagic.StackerLayerInterface):  # type: ignore[misc]
-    """Paging from the page tables that a dump's header names, once their self-map is verified.
+class DumpscanIntelStacker(interfaces.automagic.StackerLayerInterface):  # type: ignore[misc]
+    """Paging by the page tables that a crash dump's header names, once their self-map is verified.
 
-    For our own layers only, and before volatility3 (34 to 40) scans them for page tables: a kernel
-    dump's header may name any process's, where the scanner knows the System process's alone.
+    Before volatility3 (34 to 40) scans for page tables: that takes seconds, and its scanner knows the
+    System process's alone and only at the beginning of a page. An ELF core's CR3 may be a user's
+    shadow tables, so on one of those that only we open the kernel is looked for.
     """
 
     stack_order = 33
@@ -215,19 +216,17 @@ class DumpscanHeaderIntelStacker(interfaces.automagic.StackerLayerInterface):  #
         layer_name: str,
         progress_callback: constants.ProgressCallback = None,
     ) -> interfaces.layers.DataLayerInterface | None:
-        """An Intel layer on top of a DumpscanFileLayer, or None where its header names no tables."""
-        if not isinstance(context.layers[layer_name], DumpscanFileLayer):
+        """An Intel layer on top of a crash dump or a DumpscanFileLayer, else None."""
+        base = context.layers[layer_name]
+        if not isinstance(base, (DumpscanFileLayer, crash.WindowsCrashDump32Layer)):
             return None
         opened = opened_image(context, layer_name)
-        from dumpscan.kernel.find import claimed_spaces
-
-        for space in claimed_spaces(opened.memory, opened.hints) if opened.memory else ():
-            pae = space.paging.name == "pae"
-            return _intel_layer(context, layer_name, space.paging.arch, pae, space.dtb)
-        return None
+        if opened.info.format.startswith("crash"):
+            return _claimed(context, layer_name, opened)
+        return _located(context, layer_name, opened, progress_callback)
 
 
-class DumpscanScanIntelStacker(interfaces.automagic.StackerLayerInterface):  # type: ignore[misc]
+class DumpscanScanStacker(interfaces.automagic.StackerLayerInterface):  # type: ignore[misc]
     """Paging of the kernel that dumpscan finds, where volatility3's own scanner (40) found none."""
 
     stack_order = 41
@@ -244,17 +243,28 @@ class DumpscanScanIntelStacker(interfaces.automagic.StackerLayerInterface):  # t
         base = context.layers[layer_name]
         if isinstance(base, intel.Intel) or base.metadata.get("os") not in ("Windows", "Unknown"):
             return None
-        opened = opened_image(context, layer_name)
-        from dumpscan.errors import DumpscanError
-        from dumpscan.kernel.locate import locate_kernel
+        return _located(context, layer_name, opened_image(context, layer_name), progress_callback)
 
-        try:
-            info = locate_kernel(opened, progress=progress(progress_callback)).info
-        except DumpscanError as error:
-            vollog.info(f"dumpscan: {error}")
-            return None
-        dtb = int(info.dtb or "0", 16)
-        return _intel_layer(context, layer_name, str(info.arch), bool(info.pae), dtb) if dtb else None
+
+def _claimed(context: Any, base: str, opened: OpenedImage) -> Any:
+    from dumpscan.kernel.find import claimed_spaces
+
+    for space in claimed_spaces(opened.memory, opened.hints) if opened.memory else ():
+        return _intel_layer(context, base, space.paging.arch, space.paging.name == "pae", space.dtb)
+    return None
+
+
+def _located(context: Any, base: str, opened: OpenedImage, callback: constants.ProgressCallback) -> Any:
+    from dumpscan.errors import DumpscanError
+    from dumpscan.kernel.locate import locate_kernel
+
+    try:
+        info = locate_kernel(opened, progress=progress(callback)).info
+    except DumpscanError as error:
+        vollog.info(f"dumpscan: {error}")
+        return None
+    dtb = int(info.dtb or "0", 16)
+    return _intel_layer(context, base, str(info.arch), bool(info.pae), dtb) if dtb else None
 
 
 def progress(callback: constants.ProgressCallback) -> Callable[[str, int, int], None] | None:

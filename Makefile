@@ -8,7 +8,7 @@
 SHELL := /bin/sh
 VENV := .venv
 RUN := $(VENV)/bin/python
-PIP := $(RUN) -m pip --disable-pip-version-check --quiet install
+PIP := $(RUN) -m pip --disable-pip-version-check -qq install
 CANDIDATES := python3 python3.14 python3.13 python3.12 python3.11 python3.10 python
 
 # Settings of the caller's shell that would reach into, or out of, the virtual environment.

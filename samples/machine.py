@@ -99,8 +99,6 @@ def _paged_limit(options: Options, used_pages: int) -> int:
         limit = round_up(int(used / options.fullness), 64 * 1024)
     else:
         limit = round_up(min(max(used * 3, options.ram_mb * MB // 2), max(most, used)), 4 * MB)
-    if used <= most < limit and options.fullness is None:
-        limit = most  # fewer gaps then
     if limit > most:
         raise ValueError(f"{limit // MB} MB of paged pool do not fit {options.profile}")
     return limit
@@ -145,7 +143,7 @@ def _plan(options: Options) -> Work:
         for pool in POOLS
     }
     used = {pool: chains[pool].pages + sum(b.pages for b in population.plans[pool].bigs) for pool in POOLS}
-    limit = _paged_limit(options, int(used["paged"] * 1.07) if options.fullness is None else used["paged"])
+    limit = _paged_limit(options, used["paged"])
     pools = {pool: Pool(pool, chains[pool], specials[pool]) for pool in POOLS}
     pools["paged"].limit = limit
     ram = Ram(options.ram_mb, options.stream("frames"))
@@ -229,6 +227,7 @@ def _finish(work: Work) -> None:
     write_pool_tables(work, work.slots, work.big_size)
     write_stale(work)
     work.paging.share_kernel()
+    work.paging.table_frames(work.pfn.va, work.pfn.table)
     target = work.ram.data[work.block_pa : work.block_pa + work.pfn_bytes]
     work.pfn.write(target, work.layout, work.profile.arch)
     block = slice(work.block_pa // PAGE, (work.block_pa + work.pfn_bytes) // PAGE)

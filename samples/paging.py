@@ -161,6 +161,18 @@ class Paging:
         table[self._indices(va)[levels]] = pa | LARGE | GLOBAL
         self.ram.kernel[pa // PAGE : (pa + self.arch.large) // PAGE] = True
 
+    def table_frames(self, va: NDArray[np.uint64], out: NDArray[np.uint32]) -> None:
+        """For every mapped address, the frame of the system table that holds its entry."""
+        frames = np.flatnonzero(va >= np.uint64(0x80000000))
+        regions, where = np.unique(va[frames] >> np.uint64(self.arch.shifts[-2]), return_inverse=True)
+        found = np.zeros(len(regions), dtype=np.uint32)
+        for number, region in enumerate(regions):
+            path = self._indices(int(region) << self.arch.shifts[-2])[:-1]
+            while path not in self._tables:  # under a large page the entry is one level up
+                path = path[:-1]
+            found[number] = self._tables[path]
+        out[frames] = found[where]
+
     # -- process spaces ------------------------------------------------------------------------
 
     def new_space(self, number: int, offset: int = 0) -> tuple[tuple[int, ...], int]:

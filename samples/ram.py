@@ -1,6 +1,7 @@
 """Physical memory under construction: bytes, free frames, and what each frame is used for.
 
-The array is one lazily committed block: a 4 GB machine costs only the pages that are written. `frame_uses` feeds the kernel-dump bitmap and the sparse writers.
+The array is one lazily committed block: a 4 GB machine costs only the pages that are written.
+`touched` feeds the sparse writers, `kernel` the bitmap of a kernel dump.
 """
 
 from __future__ import annotations

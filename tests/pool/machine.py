@@ -124,7 +124,8 @@ def kernel(
     """A located kernel of ``build`` whose ``variables`` lie at the given addresses."""
     arch = "x86" if memory.pointer_size == 4 else "x64"
     return Kernel(
-        memory=cast(VirtualMemory, memory), info=KernelInfo(found_by="hand"), machine=Machine(), base=0x80400000, size=0x200000,
+        memory=cast(VirtualMemory, memory), info=KernelInfo(found_by="hand"), machine=Machine(),
+        base=0x80400000, size=0x200000,
         processors=processors, variables=variables, layout=layout(build, arch), symbols=symbols or {},
         sections=sections,
     )

@@ -1,0 +1,86 @@
+"""SVG elements as markup, and the scales that charts share.
+
+An element takes text, numbers and further markup; text is escaped, control characters are shown.
+Attribute names: ``class_`` is ``class``, an underscore is a hyphen, None leaves the attribute out.
+Only presentation attributes and classes are used: the reports' Content-Security-Policy forbids
+style attributes.
+"""
+
+from __future__ import annotations
+
+import math
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from markupsafe import Markup, escape
+
+from dumpscan.report.safe import printable
+
+Value = str | int | float | None
+
+
+def shown(text: object) -> Markup:
+    """Untrusted text as markup: escaped, with control and direction characters visible."""
+    return text if isinstance(text, Markup) else escape(printable(str(text)))
+
+
+def element(name: str, *content: object, **attributes: Value) -> Markup:
+    """``element("rect", x="10%", class_="bar")`` as markup."""
+    given = "".join(
+        f' {key.rstrip("_").replace("_", "-")}="{shown(number(value))}"'
+        for key, value in attributes.items()
+        if value is not None
+    )
+    inner = "".join(shown(part) for part in content)
+    return Markup(f"<{name}{given}>{inner}</{name}>" if inner else f"<{name}{given}/>")
+
+
+def number(value: Value) -> Value:
+    """A float with at most two decimals, without trailing zeros."""
+    return f"{value:.2f}".rstrip("0").rstrip(".") if isinstance(value, float) else value
+
+
+def across(share: float) -> str:
+    """A share (0..1) of the chart's width as a percentage."""
+    return f"{number(100.0 * share)}%"
+
+
+class Ticks(NamedTuple):
+    """Round values from zero (or the start) to ``top``, which is at least the largest value."""
+
+    values: tuple[float, ...]
+    top: float
+
+
+def ticks(largest: float, most: int = 5, base: int = 10) -> Ticks:
+    """At most ``most`` round steps from zero. ``base`` 2 gives round binary sizes (bytes).
+
+    A step is 1, 2 or 5 times a power of ten; for bytes 1, 2, 4 ... so that labels are whole units.
+    """
+    if largest <= 0:
+        return Ticks((0.0,), 1.0)
+    rough = largest / most
+    if base == 2:
+        step = 2.0 ** math.ceil(math.log2(rough))
+    else:
+        power = 10.0 ** math.floor(math.log10(rough))
+        step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * 0.999)
+    count = math.ceil(largest / step * 0.999)
+    return Ticks(tuple(step * i for i in range(count + 1)), step * count)
+
+
+_STEPS = (1, 5, 10, 30, 60, 300, 600, 1800, 3600, 7200, 21600, 43200, 86400, 172800, 604800, 2592000)
+
+
+def time_ticks(first: datetime, last: datetime, most: int = 5) -> list[tuple[datetime, str]]:
+    """Round moments in ``[first, last]`` with their labels, at most about ``most``."""
+    span = max((last - first).total_seconds(), 1.0)
+    step = next((step for step in _STEPS if span / step <= most), span / most)
+    midnight = first.replace(hour=0, minute=0, second=0, microsecond=0)
+    at = midnight + timedelta(seconds=math.ceil((first - midnight).total_seconds() / step) * step)
+    pattern = "%H:%M:%S" if step < 60 else ("%H:%M" if step < 43200 else "%Y-%m-%d")
+    found: list[tuple[datetime, str]] = []
+    while at <= last and len(found) <= 2 * most:
+        found.append((at, at.strftime(pattern)))
+        at += timedelta(seconds=step)
+    return found

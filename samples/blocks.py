@@ -131,9 +131,20 @@ def _page_starts(units: I64, per_page: int) -> I64:
         base = int(ends[at - 1])
 
 
+def _without_free_pages(columns: dict[str, I64], per_page: int) -> tuple[dict[str, I64], I64]:
+    """(columns, page starts): a page that is one free block would have gone back to the memory manager."""
+    while True:
+        starts = _page_starts(columns["units"], per_page)
+        lengths = np.diff(np.append(starts, len(columns["units"])))
+        alone = starts[(lengths == 1) & (columns["kind"][starts] == FREE)]
+        if not len(alone):
+            return columns, starts
+        columns = {name: np.delete(column, alone) for name, column in columns.items()}
+
+
 def pack(columns: dict[str, I64], per_page: int, rng: np.random.Generator) -> Chains:
     """Lay the blocks out; what is left at the end of a page becomes (or enlarges) a free block."""
-    starts = _page_starts(columns["units"], per_page)
+    columns, starts = _without_free_pages(columns, per_page)
     ends = np.append(starts[1:], len(columns["units"]))
     left = per_page - np.add.reduceat(columns["units"], starts)
     last_free = columns["kind"][ends - 1] == FREE

@@ -96,7 +96,7 @@ def _paged_limit(options: Options, used_pages: int) -> int:
     most = options.kernel.profile.bases.paged_limit_mb * MB
     used = used_pages * PAGE
     if options.fullness is not None:
-        limit = round_up(int(used / options.fullness), 64 * 1024)
+        limit = round_up(int(used / options.fullness), PAGE)
     else:
         limit = round_up(min(max(used * 3, options.ram_mb * MB // 2), max(most, used)), 4 * MB)
     if limit > most:

@@ -8,6 +8,7 @@ figures unknown or lowers coverage, it never raises.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,16 +17,15 @@ from dumpscan.kernel.kernel import Kernel
 from dumpscan.model import BigUse, Coverage, Pool, PoolUse, Reconciliation, TagUse
 from dumpscan.pool.bigpages import BigPages, read_big_pages
 from dumpscan.pool.limits import Limits, read_limits
-from dumpscan.pool.pagemap import sum_states
-from dumpscan.pool.pages import BlockCounts, Progress, WalkResult, walk_pool
-from dumpscan.pool.reconcile import reconcile
 from dumpscan.pool.tables import PoolTables, find_tables
 from dumpscan.pool.tags import decode_tag
 from dumpscan.pool.tracker import Tracker, read_tracker
-from dumpscan.pool.untracked import untracked_use
 from dumpscan.records import record, replace
 
-PAGE = 4096
+if TYPE_CHECKING:
+    # A verdict from tables walks no page, and should not wait for the code that does.
+    from dumpscan.pool.pages import BlockCounts, Progress, WalkResult
+
 MODES = ("auto", "tables", "pages")
 
 
@@ -62,7 +62,7 @@ def take_census(kernel: Kernel, mode: str = "auto", progress: Progress | None = 
     enough = tracker is not None and tracker.complete and not len(tracker.overflow)
     walk = None
     if mode == "pages" or (mode == "auto" and not enough):
-        walk = walk_pool(kernel, big, progress)
+        walk = _walk(kernel, big, progress)
     return _census(kernel, mode, _Sources(tables, tracker, big, walk))
 
 
@@ -76,8 +76,22 @@ def tags_from_tracker(kernel: Kernel) -> tuple[TagUse, ...]:
 def tags_from_pages(kernel: Kernel, progress: Progress | None = None) -> tuple[TagUse, ...]:
     """Resident blocks in use by tag, with the big page table's allocations, from the pool pages."""
     big = read_big_pages(kernel, find_tables(kernel))
-    walk = walk_pool(kernel, big, progress)
+    walk = _walk(kernel, big, progress)
     return walked_tags(walk.blocks, big) if walk else ()
+
+
+def _walk(kernel: Kernel, big: BigPages | None, progress: Progress | None) -> WalkResult | None:
+    from dumpscan.pool.pages import walk_pool
+
+    return walk_pool(kernel, big, progress)
+
+
+def _untracked(found: _Sources) -> dict[str, BigUse]:
+    if found.walk is None:
+        return {}
+    from dumpscan.pool.untracked import untracked_use
+
+    return untracked_use(found.walk.pool, found.walk.foreign, found.big)
 
 
 def _census(kernel: Kernel, mode: str, found: _Sources) -> Census:
@@ -93,7 +107,7 @@ def _census(kernel: Kernel, mode: str, found: _Sources) -> Census:
         reconciliation=_reconciled(tracked, walked, found),
         page_states=found.walk.pool.states() if found.walk else {},
         overflow=found.tracker.overflow_use() if found.tracker else None,
-        untracked=untracked_use(found.walk.pool, found.walk.foreign, found.big) if found.walk else {},
+        untracked=_untracked(found),
         notes=_notes(kernel, mode, found, limits),
     )
     return Census(pool, _where(kernel, found, limits), found.walk)
@@ -165,6 +179,8 @@ def _reconciled(
 ) -> tuple[Reconciliation, ...]:
     if found.walk is None or found.tracker is None:
         return ()
+    from dumpscan.pool.reconcile import reconcile
+
     costs = found.big.costs() if found.big else {}
     return reconcile(tracked, walked, costs, found.walk.pool.away())
 
@@ -217,6 +233,8 @@ def _notes(kernel: Kernel, mode: str, found: _Sources, limits: Limits) -> tuple[
 
 
 def _away_notes(walk: WalkResult) -> list[str]:
+    from dumpscan.pool.pagemap import sum_states
+
     notes = []
     for name, paged in (("paged", True), ("nonpaged", False)):
         away = sum_states(part.states(~part.present) for part in walk.pool.of(paged))

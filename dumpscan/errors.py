@@ -25,9 +25,13 @@ from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """Exit codes of the ``dumpscan`` command. 10 to 12 occur only with ``--exit-code``."""
+    """Exit codes of the ``dumpscan`` command. 10 to 12 occur only with ``--exit-code``.
+
+    ``FAILED`` occurs only with the command ``batch``: some images were not judged.
+    """
 
     OK = 0
+    FAILED = 1
     USAGE = 2
     UNREADABLE = 3
     NOT_AN_IMAGE = 4

@@ -48,6 +48,7 @@ def test_the_drawn_exit_codes_are_those_of_the_classes() -> None:
 def test_exit_codes_are_the_contract() -> None:
     assert {code.name: code.value for code in ExitCode} == {
         "OK": 0,
+        "FAILED": 1,
         "USAGE": 2,
         "UNREADABLE": 3,
         "NOT_AN_IMAGE": 4,

@@ -12,7 +12,7 @@ import click
 from dumpscan import __version__
 from dumpscan.cli.guard import guarded
 
-COMMANDS = ("verdict", "info", "pools", "allocations", "demo", "plugins")
+COMMANDS = ("verdict", "info", "pools", "allocations", "batch", "report", "demo", "plugins")
 """In the order of ``--help``. Each is the object ``command`` of the module ``dumpscan.cli.NAME``."""
 
 
@@ -46,8 +46,9 @@ class LazyGroup(click.Group):
 @click.group(
     cls=LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Exit codes: 0 analysed, 2 usage, 3 file unreadable, 4 no memory image, 5 format not supported, "
-    "6 damaged or incomplete, 70 internal error; with --exit-code 10, 11 and 12. "
+    epilog="Exit codes: 0 analysed, 1 some images of a batch failed, 2 usage, 3 file unreadable, "
+    "4 no memory image, 5 format not supported, 6 damaged or incomplete, 70 internal error; with "
+    "--exit-code 10, 11 and 12. "
     "'dumpscan COMMAND --help' explains a command.",
 )
 @click.version_option(__version__, prog_name="dumpscan", message="%(prog)s %(version)s")

@@ -1,0 +1,47 @@
+"""``dumpscan report``: what a store holds, for scripts and spreadsheets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from dumpscan.cli.output import emit
+from dumpscan.errors import UsageError
+
+
+@click.command("report", short_help="Write what a store holds as CSV, JSON or Parquet")
+@click.argument("store", type=click.Path(path_type=Path, dir_okay=False))
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["csv", "json", "parquet"]),
+    default="csv",
+    show_default=True,
+    help="csv: a row for each file; json: dumpscan.report/1, with every whole result document; parquet: "
+    "the rows and the documents (extra dumpscan[parquet], needs -o).",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="PATH",
+    help="Write to PATH instead of standard output.",
+)
+def command(store: Path, form: str, output: Path | None) -> None:
+    """Write what a STORE of the command batch holds: every file, its status, its verdict."""
+    from contextlib import closing
+
+    from dumpscan.batch import export
+    from dumpscan.batch.store import open_store
+
+    if output is not None and output.exists() and store.exists() and output.samefile(store):
+        raise UsageError(f"{output}: is the store itself; name another file for the report")
+    with closing(open_store(store)) as connection:
+        if form == "parquet":
+            if output is None:
+                raise UsageError("--format parquet is binary: name a file with -o PATH")
+            export.write_parquet(connection, output)
+            return
+        parts = export.csv_rows(connection) if form == "csv" else export.json_parts(connection, str(store))
+        emit(parts, output)

@@ -10,11 +10,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.images import image
+from benchmarks.images import folder, image
 from benchmarks.measure import median_wall, paired, peak_anonymous, run
+from benchmarks.symbols import private_symbols
 
-ROOT = Path(__file__).resolve().parent.parent
-SYMBOLS = ROOT.parent / "shared" / "symbols"
 _MB = 1 << 20
 
 
@@ -35,8 +34,10 @@ def dumpscan(*arguments: str) -> list[str]:
 
 def vol(path: Path, plugin: str) -> list[str]:
     """A volatility3 command line on the same image, offline, with the real symbols."""
-    program = str(Path(sys.executable).with_name("vol"))
-    return [program, "-q", "--offline", "-s", str(SYMBOLS), "-f", str(path), plugin]
+    program, symbols = str(Path(sys.executable).with_name("vol")), str(private_symbols(folder()))
+    cache = folder() / "vol-cache"
+    cache.mkdir(exist_ok=True)
+    return [program, "-q", "--offline", "--cache-path", str(cache), "-s", symbols, "-f", str(path), plugin]
 
 
 def verdict_from_tables() -> Iterator[Row]:
@@ -54,7 +55,7 @@ def verdict_from_tables() -> Iterator[Row]:
 
 def verdict_against_bigpools() -> Iterator[Row]:
     """The same image, the same question's smallest part, in volatility3."""
-    if not SYMBOLS.is_dir():
+    if private_symbols(folder()) is None:
         yield Row("verdict / vol windows.bigpools", "skipped: ../shared/symbols is absent", "<= 1/8", None)
         return
     path = image("tables-2gb")
@@ -86,7 +87,7 @@ def walk_against_poolscanner() -> Iterator[Row]:
     path = image("pool-250mb")
     ours = median_wall(dumpscan("pools", str(path), "--source", "pages"))
     yield Row("pools --source pages, 2 GB with 250 MB of pool, wall", f"{ours:.2f} s", "", None)
-    if not SYMBOLS.is_dir():
+    if private_symbols(folder()) is None:
         yield Row("pools / vol windows.poolscanner", "skipped: ../shared/symbols is absent", "<= 1/25", None)
         return
     theirs = median_wall(vol(path, "windows.poolscanner"), 1)

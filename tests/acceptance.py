@@ -50,8 +50,15 @@ def truth(name: str) -> dict[str, Any]:
     return document
 
 
-def _unpacked(packed: Path) -> Path:
+def cache_folder() -> Path:
+    """Where tests keep what is costly to make: outside the checkout, made when needed."""
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dumpscan-tests"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _unpacked(packed: Path) -> Path:
+    folder = cache_folder()
     # The packed size in the name: a regenerated image must not be shadowed by an old copy.
     target = folder / str(packed.stat().st_size) / packed.stem
     if not target.exists():

@@ -17,13 +17,11 @@ from typing import Any
 
 import pytest
 
-from tests.acceptance import shared
+from benchmarks.symbols import private_symbols
+from tests.acceptance import cache_folder
 
 ROOT = Path(__file__).resolve().parents[2]
 PLUGINS = ROOT / "plugins"
-
-# The real kernel of a01, a02 and of the writer's xpsp3-x86-pae.
-_ISF = "symbols/windows/ntkrnlpa.pdb/30B5FB31AE7E4ACAABA750AA241FF331-1.json.xz"
 
 Row = dict[str, Any]
 
@@ -39,10 +37,10 @@ class Volatility:
 
     def with_symbols(self) -> Volatility:
         """The same with a copy of the real XP SP3 symbol table."""
-        source = shared(_ISF)
-        target = self.folder / "symbols" / "windows" / source.parent.name / source.name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source, target)
+        source = private_symbols(cache_folder())
+        if source is None:
+            pytest.skip("needs ../shared/symbols (the real XP SP3 symbol table or its PDB)")
+        shutil.copytree(source, self.folder / "symbols")
         self.symbols = ["-s", str(self.folder / "symbols")]
         return self
 

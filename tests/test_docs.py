@@ -14,8 +14,7 @@ from dumpscan.cli import guard
 from dumpscan.cli.main import COMMANDS, cli
 from dumpscan.errors import ExitCode
 from dumpscan.records import fields
-from samples.demo import write_demo
-from tests.cli.run import run
+from tests import update_readme
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -114,14 +113,8 @@ def _section_of(name: str) -> str:
     return section("result-document.md", _HEADINGS.get(name, f"### {name}"))
 
 
-def test_the_output_in_the_readme_is_real(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    write_demo("sample-dumps")
-    block = (ROOT / "README.md").read_text(encoding="utf-8").split("    $ dumpscan verdict ")[1]
-    image, *lines = re.split(r"\n(?! {4}|\n)", block)[0].rstrip().splitlines()
-    shown = "\n".join(line.removeprefix("    ").rstrip() for line in lines)
-    real = run("verdict", image).stdout
-    assert shown == "\n".join(line.rstrip() for line in real.rstrip().splitlines())
+def test_the_output_in_the_readme_is_real(tmp_path: Path) -> None:
+    assert update_readme.shown() == update_readme.real(tmp_path), "run python -m tests.update_readme"
 
 
 def test_links_between_documents_lead_somewhere() -> None:

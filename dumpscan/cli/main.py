@@ -44,6 +44,7 @@ class LazyGroup(click.Group):
 
 
 @click.group(
+    "dumpscan",
     cls=LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Exit codes: 0 analysed, 1 some images of a batch failed, 2 usage, 3 file unreadable, "

@@ -43,8 +43,8 @@ def first_line(image: ImageInfo) -> str:
 def _whole(image: ImageInfo) -> str:
     if image.truncated:
         return "TRUNCATED"
-    known = image.bytes_expected is not None or image.pages_expected is not None
-    return "complete" if known else "whether truncated cannot be told from this format"
+    # A raw image records no size: one that was cut at a page boundary looks whole.
+    return "complete" if image.format != "raw" else "not visibly truncated"
 
 
 def _share(here: int, expected: int | None, unit: str) -> str:

@@ -141,7 +141,7 @@ def _bitmap_runs(header: CrashHeader, kind: int, notes: list[str]) -> tuple[I64,
     if form.older != older:
         notes.append(f"dump type {kind} with the {'older' if form.older else 'later'} form of page bitmap")
     room = max(source.size - form.first_page, 0) // header.page_size
-    runs = bitmap_runs(source.data[form.bits_at :], form.bits, room)
+    runs = bitmap_runs(source.data[form.bits_at : form.bits_at + (form.bits + 7) // 8], form.bits, room)
     if runs.total != form.declared:
         notes.append(f"the bitmap holds {runs.total} pages, its header says {form.declared}")
     return runs.pfn, runs.pages, form.first_page, runs.total

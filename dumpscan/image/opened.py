@@ -6,7 +6,7 @@ verify each one against memory before a number is printed from it.
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import PurePath
 
 from dumpscan.image.physical import PhysicalMemory
 from dumpscan.model import BugCheck, ImageInfo, Module
@@ -57,7 +57,7 @@ class Triage:
 class OpenedImage:
     """A recognised file. ``memory`` is None for a triage dump, ``triage`` for everything else."""
 
-    path: Path
+    path: PurePath
     info: ImageInfo
     hints: Hints
     memory: PhysicalMemory | None = None

@@ -24,6 +24,7 @@ Mask = NDArray[np.bool_]
 # Rows per step of a gather over runs at mixed alignments: 1 MiB of scratch.
 _GATHER_ROWS = 256
 _LAST_PAGE = (1 << 63) - 1
+_NOTHING: U8 = np.zeros(0, np.uint8)
 
 
 class Runs(NamedTuple):
@@ -31,6 +32,30 @@ class Runs(NamedTuple):
 
     base_page: I64
     page_count: I64
+
+
+class RemoteBytes(Protocol):
+    """A file that is not mapped: slices and pages of it are fetched when asked for."""
+
+    def __len__(self) -> int:
+        """Bytes of the file."""
+        ...
+
+    def __getitem__(self, part: slice) -> U8:
+        """A contiguous part."""
+        ...
+
+    def gather(self, offsets: I64, out: U8) -> None:
+        """Fill each row of ``out`` with the file's bytes from the offset on; all at once."""
+        ...
+
+    def close(self) -> None:
+        """Let go of connections."""
+        ...
+
+
+FileBytes = U8 | RemoteBytes
+"""A whole file, as an array over a memory map or fetched in parts."""
 
 
 class PhysicalMemory(Protocol):
@@ -69,18 +94,19 @@ class Segment:
 
 
 class FileMemory:
-    """Pages of a mapped file, found by binary search over runs (millions of runs are fine).
+    """Pages of a file, found by binary search over runs (millions of runs are fine).
 
-    ``data`` is the whole file as uint8 (a memory map); ``pfn``, ``count`` and ``offset`` describe
-    the runs: int64 arrays of one length, ``pfn`` ascending and runs disjoint. Pages that lie
-    beyond the end of the file count as absent (a truncated dump).
+    ``data`` is the whole file as uint8 (a memory map, or fetched in parts); ``pfn``, ``count`` and
+    ``offset`` describe the runs: int64 arrays of one length, ``pfn`` ascending and runs disjoint.
+    Pages that lie beyond the end of the file count as absent (a truncated dump).
 
     :raises DamagedImage: runs are unsorted, overlapping or negative.
     """
 
-    def __init__(self, data: U8, pfn: I64, count: I64, offset: I64, page_size: int = 4096) -> None:
+    def __init__(self, data: FileBytes, pfn: I64, count: I64, offset: I64, page_size: int = 4096) -> None:
         self.page_size = page_size
         self._data = data
+        self._mapped = data if isinstance(data, np.ndarray) else _NOTHING
         keep = count > 0
         self._pfn = np.ascontiguousarray(pfn[keep], dtype=np.int64)
         self._offset = np.ascontiguousarray(offset[keep], dtype=np.int64)
@@ -88,7 +114,7 @@ class FileMemory:
         self._check()
         self._phase = self._common_phase()
         self._rows = self._row_view()
-        self._resident = Prefault(data)
+        self._resident = Prefault(self._mapped)
 
     def _clip(self, count: I64) -> I64:
         """Cut runs at the end of the file: pages not wholly in it are absent."""
@@ -113,8 +139,8 @@ class FileMemory:
 
     def _row_view(self) -> U8:
         start = self._phase or 0
-        rows = max(len(self._data) - start, 0) // self.page_size
-        return self._data[start : start + rows * self.page_size].reshape(rows, self.page_size)
+        rows = max(len(self._mapped) - start, 0) // self.page_size
+        return self._mapped[start : start + rows * self.page_size].reshape(rows, self.page_size)
 
     def _locate(self, pfns: NDArray[Any]) -> tuple[I64, Mask]:
         """File offsets of pages (unspecified where absent) and the presence mask."""
@@ -136,6 +162,10 @@ class FileMemory:
         if out is None:
             out = np.empty((len(offsets), self.page_size), np.uint8)
         out = out[: len(offsets)]
+        if not isinstance(self._data, np.ndarray):
+            if bool(mask.any()):
+                self._data.gather(np.where(mask, offsets, offsets[mask][0]), out)
+            return out, mask
         self._resident.bring(offsets, mask)
         if self._phase is None or not len(self._rows):
             self._gather_unaligned(offsets, mask, out)
@@ -150,7 +180,7 @@ class FileMemory:
         # Runs at different alignments: a view with a byte stride of one serves them all. np.take
         # would copy that view whole (its rows overlap); plain indexing copies the rows asked for.
         view = np.lib.stride_tricks.as_strided(
-            self._data, (len(self._data) - self.page_size + 1, self.page_size), (1, 1), writeable=False
+            self._mapped, (len(self._mapped) - self.page_size + 1, self.page_size), (1, 1), writeable=False
         )
         wanted = np.where(mask, offsets, offsets[mask][0])
         for at in range(0, len(wanted), _GATHER_ROWS):
@@ -187,8 +217,10 @@ class FileMemory:
 
         The mapping itself ends with the last array over it; Windows keeps the file open until then.
         """
-        self._data = np.zeros(0, np.uint8)
-        self._resident = Prefault(self._data)
+        if not isinstance(self._data, np.ndarray):
+            self._data.close()
+        self._data = self._mapped = _NOTHING
+        self._resident = Prefault(self._mapped)
         self._pfn = self._count = self._offset = np.zeros(0, np.int64)
         self._phase = None
         self._rows = self._row_view()

@@ -10,7 +10,7 @@ import numpy as np
 
 from dumpscan.errors import NotAnImage
 from dumpscan.image.opened import Hints, OpenedImage
-from dumpscan.image.physical import U8, FileMemory
+from dumpscan.image.physical import U8, FileBytes, FileMemory
 from dumpscan.image.source import PAGE, Source
 from dumpscan.model import ImageInfo
 
@@ -41,7 +41,7 @@ def open_raw(source: Source) -> OpenedImage:
     return OpenedImage(source.path, info, Hints(), flat_memory(source.data))
 
 
-def flat_memory(data: U8) -> FileMemory:
+def flat_memory(data: FileBytes) -> FileMemory:
     """Memory where the offset in ``data`` is the physical address."""
     one = np.array([len(data) // PAGE], np.int64)
     return FileMemory(data, np.zeros(1, np.int64), one, np.zeros(1, np.int64))
@@ -51,13 +51,13 @@ def check_plausible(source: Source) -> None:
     """:raises NotAnImage: this cannot be the memory of a machine."""
     name = source.path.name
     if source.size < MIN_RAW:
-        if _is_text(source.data):
+        if _is_text(source.data[:]):
             raise NotAnImage(f"{name}: a text file, not a memory image")
         raise NotAnImage(
             f"{name}: no known memory image format, and with {source.size} bytes too small for a raw image"
         )
     rows = np.linspace(0, source.size // PAGE - 1, _SAMPLES).astype(np.int64)
-    sample = source.data[: source.size // PAGE * PAGE].reshape(-1, PAGE)[rows]
+    sample, _ = flat_memory(source.data).pages(rows)
     zeros = (sample == 0).mean(axis=1)
     if _is_text(sample.reshape(-1)):
         raise NotAnImage(f"{name}: a text file, not a memory image")
@@ -75,6 +75,6 @@ def _is_text(data: U8) -> bool:
     return share > 0.99 or (share + zero > 0.99 and share > 0.4)
 
 
-def _any_set(data: U8) -> bool:
+def _any_set(data: FileBytes) -> bool:
     step = 1 << 24
     return any(bool(data[at : at + step].any()) for at in range(0, len(data), step))

@@ -12,7 +12,7 @@ from pathlib import Path
 from dumpscan.errors import DamagedImage, NotAnImage, UnsupportedImage
 from dumpscan.image import c_magic
 from dumpscan.image.opened import OpenedImage
-from dumpscan.image.source import PAGE, Source, map_file
+from dumpscan.image.source import PAGE, Source, is_address, map_file
 
 # Bytes that sniff() wants to see: signatures, and hibernation marks on the first ten pages.
 HEAD = 10 * PAGE
@@ -22,15 +22,25 @@ TAIL = 512
 def open_image(path: str | os.PathLike[str]) -> OpenedImage:
     """Open a memory image of any known kind; nothing is read but its headers.
 
+    An address (``https://...``, ``s3://...``) is read in place; see :mod:`dumpscan.image.remote`.
+
     :raises UnreadableFile: missing, a directory, not permitted (exit 3).
     :raises NotAnImage: empty, an archive, a text, a program ... (exit 4).
     :raises UnsupportedImage: a memory format that dumpscan does not read; says which (exit 5).
     :raises DamagedImage: headers contradict the file; says where (exit 6).
     """
-    source = map_file(Path(path))
+    source = _source(path)
     kind = sniff(source.take(0, HEAD), source.take(max(source.size - TAIL, 0), TAIL))
     _refuse(source, kind)
     return _open(source, kind)
+
+
+def _source(path: str | os.PathLike[str]) -> Source:
+    if not is_address(path):
+        return map_file(Path(path))
+    from dumpscan.image.remote import open_address
+
+    return open_address(os.fspath(path))
 
 
 def sniff(head: bytes, tail: bytes = b"") -> str:

@@ -1,6 +1,7 @@
 """A file under examination: mapped, never read whole, every access checked against its length.
 
-The descriptor is closed as soon as the file is mapped; the mapping lives as long as an array over
+A remote file (``remote.py``) has the same face; its parts are fetched when they are asked for. The
+descriptor is closed as soon as the file is mapped; the mapping lives as long as an array over
 it does. On Windows the file cannot be deleted until then (see ``OpenedImage.close``).
 """
 
@@ -9,14 +10,14 @@ from __future__ import annotations
 import mmap
 import os
 import stat
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
 
 from dumpscan.errors import DamagedImage, NotAnImage, UnreadableFile
 from dumpscan.image.layout import Layout
-from dumpscan.image.physical import U8
+from dumpscan.image.physical import FileBytes
 from dumpscan.records import record
 
 PAGE = 4096
@@ -24,10 +25,10 @@ PAGE = 4096
 
 @record
 class Source:
-    """``data`` is the whole file as uint8, mapped read-only."""
+    """``data`` is the whole file as uint8: mapped read-only, or fetched in parts."""
 
-    path: Path
-    data: U8
+    path: PurePath
+    data: FileBytes
 
     @property
     def size(self) -> int:
@@ -51,6 +52,12 @@ class Source:
                 f" but the file ends at {self.size:#x}; it is cut off or its header is damaged"
             )
         return self.data[offset:end].view(kind)
+
+
+def is_address(path: object) -> bool:
+    """Whether this names a remote file: ``scheme://...``. One letter is a drive, and ``file`` is here."""
+    scheme, found, _ = path.partition("://") if isinstance(path, str) else ("", "", "")
+    return bool(found) and len(scheme) > 1 and scheme.replace("+", "").isalnum() and scheme != "file"
 
 
 def map_file(path: Path) -> Source:

@@ -174,6 +174,8 @@ def open_through(source: Source, kind: str) -> OpenedImage:
     :raises DamagedImage: volatility3's reader gives up on the file.
     """
     module, stacker, what = _STACKERS[kind]
+    if not isinstance(source.path, Path):
+        raise UnsupportedImage(f"{source.path}: a {what}, which is not read in place; download it first")
     _check_first(source, kind)
     try:
         layers = importlib.import_module(f"volatility3.framework.layers.{module}")

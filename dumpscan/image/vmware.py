@@ -8,7 +8,7 @@ Source: facts/dump-formats.md 6.
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
 
@@ -48,7 +48,9 @@ def open_vmware(source: Source, is_state: bool) -> OpenedImage:
     return _opened(source.path, source, state, source.path.name, inline=state.inline)
 
 
-def _sibling(path: Path, suffixes: tuple[str, ...]) -> Path | None:
+def _sibling(path: PurePath, suffixes: tuple[str, ...]) -> Path | None:
+    if not isinstance(path, Path):  # remote: the state file would have an address of its own
+        return None
     for suffix in suffixes:
         for spelling in (suffix, suffix.upper()):
             beside = path.with_suffix(spelling)
@@ -57,7 +59,7 @@ def _sibling(path: Path, suffixes: tuple[str, ...]) -> Path | None:
     return None
 
 
-def _state_beside(path: Path) -> Source | None:
+def _state_beside(path: PurePath) -> Source | None:
     for suffix in _STATE_SUFFIXES:
         beside = _sibling(path, (suffix,))
         try:
@@ -70,7 +72,7 @@ def _state_beside(path: Path) -> Source | None:
 
 
 def _opened(
-    path: Path,
+    path: PurePath,
     memory: Source,
     state: State | None,
     state_name: str | None,

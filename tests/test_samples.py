@@ -1,0 +1,178 @@
+"""Every kernel in every container that samples/ writes, against the writer's own truth.
+
+The writer restates all formats and keeps its own books while it places blocks; nothing here comes
+from reading an image back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import dumpscan
+import samples
+from dumpscan.case import Case
+from dumpscan.model import PoolUse
+
+RAM_MB = 24
+FORMATS = {"elf64": "elf", "elf32": "elf", "vmem": "raw"}
+"""The writer's name of a container where dumpscan's differs."""
+
+
+class Sample:
+    """One machine; its images are written when asked for."""
+
+    def __init__(self, profile: str, folder: Path, **options: Any) -> None:
+        self.machine = samples.build(profile=profile, ram_mb=RAM_MB, seed=5, **options)
+        self.truth: dict[str, Any] = self.machine.truth
+        self.folder = folder
+
+    def open(self, container: str) -> Case:
+        suffix = "vmem" if container.startswith("vm") else "img"
+        return dumpscan.open(samples.write(self.machine, container, self.folder / f"{container}.{suffix}"))
+
+
+@pytest.fixture(scope="module", params=sorted(samples.PROFILES))
+def sample(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sample]:
+    yield Sample(request.param, tmp_path_factory.mktemp(request.param), scenario="leak", cycles=1500)
+
+
+def containers() -> list[str]:
+    return sorted(samples.CONTAINERS)
+
+
+def tracker_of(case: Case) -> dict[str, tuple[int, ...]]:
+    return {
+        row.tag: (
+            row.nonpaged.allocs or 0,
+            row.nonpaged.frees or 0,
+            row.nonpaged.bytes,
+            row.paged.allocs or 0,
+            row.paged.frees or 0,
+            row.paged.bytes,
+        )
+        for row in case.pools("tracker").tags
+    }
+
+
+def tracker_truth(truth: dict[str, Any]) -> dict[str, tuple[int, ...]]:
+    order = ("np_allocs", "np_frees", "np_bytes", "paged_allocs", "paged_frees", "paged_bytes")
+    return {tag: tuple(row[key] for key in order) for tag, row in truth["tracker"].items()}
+
+
+def walked(case: Case) -> dict[tuple[str, str], tuple[int, int]]:
+    found = {}
+    for row in case.pools("pages").tags:
+        for pool in ("paged", "nonpaged"):
+            use: PoolUse = getattr(row, pool)
+            if use.outstanding:
+                found[row.tag, pool] = (use.outstanding, use.bytes)
+    return found
+
+
+def blocks_truth(truth: dict[str, Any], *states: str) -> dict[tuple[str, str], tuple[int, int]]:
+    found = {}
+    for pool, tags in truth["small_blocks"].items():
+        for tag, by_state in tags.items():
+            count = sum(by_state[state]["allocs"] for state in states)
+            if count:
+                found[tag, pool] = (count, sum(by_state[state]["bytes"] for state in states))
+    for pool, by_state in truth["quota_blocks_without_tag"].items():
+        count = sum(by_state[state]["allocs"] for state in states)
+        if count:
+            found["?quo", pool] = (count, sum(by_state[state]["bytes"] for state in states))
+    return found
+
+
+def check_identity(case: Case, truth: dict[str, Any]) -> None:
+    info, kernel = case.kernel.info, truth["kernel"]
+    assert (info.version, info.build_lab) == (kernel["file_version"], kernel["build_lab"])
+    assert (info.service_pack, info.arch, info.pae) == (
+        kernel["service_pack"],
+        kernel["machine"],
+        kernel["pae"],
+    )
+    assert (info.base, info.timestamp) == (kernel["base"], int(kernel["timestamp"], 16))
+    assert info.pdb is not None and info.pdb.guid == kernel["guid"]
+    assert info.branch == kernel["branch_word"]
+    assert info.kdbg == truth["addresses"]["KdDebuggerDataBlock"]
+    assert info.dtb == truth["addresses"]["dtb"]
+    assert case.kernel.machine.processors == kernel["cpus"]
+    assert ("Server" in (info.product or "")) == (kernel["product"] == "server")
+
+
+@pytest.mark.parametrize("container", containers())
+def test_figures(sample: Sample, container: str) -> None:
+    """Identity, tracker, walk and verdict of one machine in one container."""
+    if samples.CONTAINERS[container][1] not in (0, sample.machine.pointer):
+        pytest.skip(f"{container} does not hold a {sample.machine.pointer * 8}-bit machine")
+    case = sample.open(container)
+    assert case.info.format == FORMATS.get(container, container)
+    assert not case.info.truncated
+    check_identity(case, sample.truth)
+    assert tracker_of(case) == tracker_truth(sample.truth)
+    partial = container.endswith(("-kernel", "-active"))
+    assert walked(case) == blocks_truth(sample.truth, "valid", *(() if partial else ("transition",)))
+    result = case.verdict()
+    assert result.verdict.code == sample.truth["expected"]["verdict"]
+    assert result.fix.state == sample.truth["expected"]["fix"]
+
+
+SCENARIOS = [
+    ("xpsp3-x86-pae", "leak", {}),
+    ("xpsp3-x86-pae", "healthy", {}),
+    ("xpsp3-x86-pae-mp", "other-tag", {"cycles": 8000, "processors": 2}),
+    ("xpsp3-x86", "only-iose", {}),
+    ("xpsp2-x86-pae", "only-pp", {}),
+    ("xpsp3-x86-pae", "early", {"cycles": 300}),
+    ("xpsp3-x86-pae", "hotfixed", {}),
+    ("xpsp3-x86-pae", "unexpected", {}),
+    ("xpsp3-x86-pae", "no-tagging", {}),
+    ("xpsp2-x86", "no-tagging", {}),
+    ("vista-sp1-x64", "leak", {"processors": 2}),
+    ("vista-rtm-x64", "healthy", {"processors": 4}),
+    ("vista-sp1-x86-pae", "hotfixed", {"processors": 2}),
+    ("vista-rtm-x86", "unexpected", {}),
+    ("2008-x64", "only-pp", {"processors": 2}),
+    ("2003-sp2-x86-pae-mp", "other-tag", {"cycles": 8000, "processors": 2}),
+]
+
+
+@pytest.mark.parametrize(("profile", "scenario", "options"), SCENARIOS, ids=lambda value: str(value)[:40])
+def test_scenarios(profile: str, scenario: str, options: dict[str, Any], tmp_path: Path) -> None:
+    sample = Sample(profile, tmp_path, scenario=scenario, **{"cycles": 2500, **options})
+    case = sample.open("kernel")
+    result = case.verdict()
+    assert result.verdict.code == sample.truth["expected"]["verdict"], result.verdict
+    assert result.fix.state == sample.truth["expected"]["fix"], result.fix
+    if sample.truth["tagging"]:
+        assert tracker_of(case) == tracker_truth(sample.truth)
+    assert walked(case) == blocks_truth(sample.truth, "valid")
+    if scenario == "other-tag":
+        assert result.suspects[0].tag == sample.machine.options.other_tag
+
+
+def test_total_unloads_are_read_where_the_kernel_keeps_them(tmp_path: Path) -> None:
+    sample = Sample("xpsp3-x86-pae", tmp_path, scenario="leak", cycles=1500)
+    assert sample.open("raw").drivers.unloads_total == sample.truth["unloads_total"]
+
+
+@pytest.mark.parametrize("resource", ["absent", "torn"])
+def test_version_without_a_sound_resource(resource: str, tmp_path: Path) -> None:
+    """The released kernel is known by its PDB GUID; a torn resource must not make it another one."""
+    sample = Sample("xpsp3-x86-pae", tmp_path, scenario="leak", cycles=1500, version_resource=resource)
+    result = sample.open("full").verdict()
+    assert result.kernel.version == sample.truth["kernel"]["file_version"]
+    assert result.fix.state == sample.truth["expected"]["fix"]
+
+
+def test_overflowing_tags(tmp_path: Path) -> None:
+    sample = Sample("vista-sp1-x86-pae", tmp_path, scenario="leak", cycles=1500, overflow="ovfl")
+    pool = sample.open("full").census()
+    assert sample.truth["tracker_overflow_tags"], "the writer must have spilt tags"
+    assert pool.overflow is not None
+    assert pool.overflow.paged.bytes == sample.truth["tracker_ovfl_entry"]["paged_bytes"]
+    assert pool.overflow.nonpaged.bytes == sample.truth["tracker_ovfl_entry"]["np_bytes"]

@@ -80,10 +80,10 @@ def blocks_truth(truth: dict[str, Any], *states: str) -> dict[tuple[str, str], t
             count = sum(by_state[state]["allocs"] for state in states)
             if count:
                 found[tag, pool] = (count, sum(by_state[state]["bytes"] for state in states))
-    for pool, by_state in truth["quota_blocks_without_tag"].items():
-        count = sum(by_state[state]["allocs"] for state in states)
-        if count:
-            found["?quo", pool] = (count, sum(by_state[state]["bytes"] for state in states))
+    for pool, tags in truth["quota_blocks_without_tag"].items():
+        rows = [by_state[state] for by_state in tags.values() for state in states]
+        if sum(row["allocs"] for row in rows):
+            found["?quo", pool] = (sum(row["allocs"] for row in rows), sum(row["bytes"] for row in rows))
     return found
 
 

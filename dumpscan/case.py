@@ -117,6 +117,15 @@ class Case:
         )
         return _signed(result)
 
+    def report(self) -> Verdict:
+        """As :meth:`verdict`, with what only pictures need: a walk of the pool pages, bounded in time."""
+        verdict = self.verdict()
+        if self.opened.memory is None:
+            return verdict
+        from dumpscan.pool.pictures import draw
+
+        return replace(verdict, pictures=draw(self.kernel, verdict.pool.tags, verdict.signature.tags))
+
     def _triage_verdict(self) -> Verdict:
         from dumpscan.kernel.smalldump import describe
         from dumpscan.verdict.judge import judge

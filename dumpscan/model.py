@@ -12,6 +12,7 @@ import typing
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
+from dumpscan.model_pictures import Pictures
 from dumpscan.records import field, fields, is_record, record
 
 VERDICT_SCHEMA = "dumpscan.verdict/1"
@@ -207,6 +208,14 @@ class Unloads:
 
 
 @record
+class Unload:
+    """One entry of the ring of unloaded drivers. ``time`` is ISO 8601, UTC."""
+
+    name: str
+    time: str | None
+
+
+@record
 class Module:
     """A loaded driver or the kernel itself."""
 
@@ -224,6 +233,7 @@ class Drivers:
     recent: tuple[Unloads, ...] = ()
     loaded: tuple[Module, ...] = ()
     ring_entries: int | None = None
+    timeline: tuple[Unload, ...] = ()
 
 
 @record
@@ -278,6 +288,7 @@ class SignatureResult:
     evidence: tuple[Evidence, ...] = ()
     title: str = ""
     related: tuple[TagUse, ...] = ()
+    tags: tuple[str, ...] = ()
 
 
 @record
@@ -315,6 +326,7 @@ class Verdict:
     verdict: Judgement
     tool: Tool = field(default_factory=Tool)
     other_signatures: tuple[SignatureResult, ...] = ()
+    pictures: Pictures | None = None
     schema: str = VERDICT_SCHEMA
 
 

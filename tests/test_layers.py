@@ -13,11 +13,12 @@ ROOT = Path(__file__).parents[1]
 
 # What each room may import of dumpscan. A room may always import itself. `core` are the modules
 # directly in the package that everything may use.
-CORE = {"errors", "records", "model"}
+CORE = {"errors", "records", "model", "model_pictures"}
 DOORS: dict[str, set[str]] = {
     "errors": set(),
     "records": set(),
-    "model": {"records"},
+    "model_pictures": {"records"},
+    "model": {"model_pictures", "records"},
     "image": CORE,
     "memory": CORE | {"image"},
     "kernel": CORE | {"image", "memory"},

@@ -16,7 +16,7 @@ from dumpscan.kernel.kernel import Kernel
 from dumpscan.kernel.layouts import Layout
 from dumpscan.kernel.times import filetime_text
 from dumpscan.memory.virtual import VirtualMemory
-from dumpscan.model import Drivers, Module, Unloads
+from dumpscan.model import Drivers, Module, Unload, Unloads
 from dumpscan.records import record
 
 RING = 50
@@ -156,7 +156,8 @@ def drivers(kernel: Kernel) -> Drivers:
     loaded = loaded_modules(kernel.memory, head, kernel.layout) if head and kernel.layout else ()
     ring = unloaded_ring(kernel)
     total = total_unloads(kernel, None if ring is None else len(ring))
-    return Drivers(total, group(ring or ()), loaded, None if ring is None else len(ring))
+    timeline = tuple(Unload(entry.name, filetime_text(entry.time)) for entry in ring or ())
+    return Drivers(total, group(ring or ()), loaded, None if ring is None else len(ring), timeline)
 
 
 def group(ring: tuple[Unloaded, ...]) -> tuple[Unloads, ...]:

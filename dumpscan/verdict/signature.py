@@ -64,6 +64,7 @@ def evaluate(
         evidence=_worth_telling(signature, found),
         title=signature.title,
         related=related(signature, pool),
+        tags=signature.tags,
     )
 
 

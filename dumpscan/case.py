@@ -17,22 +17,28 @@ from dumpscan.image.recognise import open_image
 from dumpscan.kernel.find import Progress
 from dumpscan.kernel.kernel import Kernel
 from dumpscan.kernel.locate import locate_kernel
-from dumpscan.model import Drivers, ImageInfo, Info, Pool, Pools, Tool, Verdict
+from dumpscan.model import AttributionReport, Drivers, ImageInfo, Info, Pool, Pools, Tool, Verdict
 from dumpscan.records import field, record, replace
 
 if TYPE_CHECKING:
+    from dumpscan.model_attribution import Attribution
     from dumpscan.pool.census import Census
     from dumpscan.verdict.judge import Settings
+
+SAMPLE_PAGES = 128
+"""Pool pages that a verdict looks into for who lost the blocks: a fiftieth of a second."""
 
 
 @record
 class Options:
-    """How a case is examined. ``census``: auto, tables or pages; ``symbol_dirs``: volatility3 ISFs."""
+    """How a case is examined. ``census``: auto, tables or pages; ``symbol_dirs``: volatility3 ISFs;
+    ``contents``: may what blocks hold be shown? Dumps hold private data."""
 
     census: str = "auto"
     symbol_dirs: tuple[Path, ...] = ()
     settings: Settings | None = None
     progress: Progress | None = field(default=None, compare=False)
+    contents: bool = True
 
 
 class Case:
@@ -115,7 +121,35 @@ class Case:
             settings=self.options.settings,
             where={**places(self.kernel), **census.where},
         )
+        if result.signature.state in ("present", "early"):
+            result = replace(result, attribution=self._sampled(census.pool))
         return _signed(result)
+
+    def attribution(self, tags: tuple[str, ...] = ()) -> AttributionReport:
+        """What the blocks of some tags (globs; the signature's unless given) hold, and whose they are.
+
+        Reads every resident block of these tags.
+
+        :raises KernelNotFound: no Windows kernel passes the checks.
+        """
+        found = self._attributed(tags or self._signature_tags(), self.census("tables"), None)
+        return AttributionReport(self.info, self.kernel.info, self.drivers, found, _tool())
+
+    def _sampled(self, pool: Pool) -> Attribution:
+        return self._attributed(self._signature_tags(), pool, SAMPLE_PAGES)
+
+    def _attributed(self, tags: tuple[str, ...], pool: Pool, pages: int | None) -> Attribution:
+        from dumpscan.attribution.attribute import attribute, counted
+        from dumpscan.pool.allocations import Filter
+        from dumpscan.pool.contents import ContentReader
+
+        reader = ContentReader(self.kernel, Filter(tags=tags, pool="paged" if pages else None), pages)
+        return attribute(reader, self.drivers, counted(pool), contents=self.options.contents)
+
+    def _signature_tags(self) -> tuple[str, ...]:
+        from dumpscan.verdict.settings import Settings
+
+        return (self.options.settings or Settings()).chosen()[0].tags
 
     def report(self) -> Verdict:
         """As :meth:`verdict`, with what only pictures need: a walk of the pool pages, bounded in time."""

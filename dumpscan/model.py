@@ -12,12 +12,14 @@ import typing
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
+from dumpscan.model_attribution import Attribution
 from dumpscan.model_pictures import Pictures
 from dumpscan.records import field, fields, is_record, record
 
 VERDICT_SCHEMA = "dumpscan.verdict/1"
 POOLS_SCHEMA = "dumpscan.pools/1"
 INFO_SCHEMA = "dumpscan.info/1"
+ATTRIBUTION_SCHEMA = "dumpscan.attribution/1"
 
 _JSON_SAFE = 1 << 53
 
@@ -327,6 +329,7 @@ class Verdict:
     tool: Tool = field(default_factory=Tool)
     other_signatures: tuple[SignatureResult, ...] = ()
     pictures: Pictures | None = None
+    attribution: Attribution | None = None
     schema: str = VERDICT_SCHEMA
 
 
@@ -342,6 +345,18 @@ class Pools:
     page_states: Mapping[str, PageStates] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     schema: str = POOLS_SCHEMA
+
+
+@record
+class AttributionReport:
+    """What the blocks of some tags hold and whose they are (schema ``dumpscan.attribution/1``)."""
+
+    image: ImageInfo
+    kernel: KernelInfo
+    drivers: Drivers
+    attribution: Attribution
+    tool: Tool = field(default_factory=Tool)
+    schema: str = ATTRIBUTION_SCHEMA
 
 
 @record

@@ -13,23 +13,28 @@ ROOT = Path(__file__).parents[1]
 
 # What each room may import of dumpscan. A room may always import itself. `core` are the modules
 # directly in the package that everything may use.
-CORE = {"errors", "records", "model", "model_pictures"}
+CORE = {"errors", "records", "model", "model_pictures", "model_attribution", "model_compare"}
 DOORS: dict[str, set[str]] = {
     "errors": set(),
     "records": set(),
     "model_pictures": {"records"},
-    "model": {"model_pictures", "records"},
+    "model": {"model_pictures", "records", "model_attribution"},
+    "model_attribution": {"records"},
+    "model_compare": {"records", "model", "model_attribution"},
     "image": CORE,
     "memory": CORE | {"image"},
     "kernel": CORE | {"image", "memory"},
     "pool": CORE | {"image", "memory", "kernel"},
+    "attribution": CORE | {"pool"},
     "verdict": CORE,
+    "compare": CORE | {"verdict"},
     "report": CORE,
     "bundled": {"errors"},
     "": {"case"},
-    "case": CORE | {"", "image", "memory", "kernel", "pool", "verdict"},
+    "case": CORE | {"", "image", "memory", "kernel", "pool", "attribution", "verdict"},
     "batch": CORE | {"", "case", "image", "memory", "kernel", "pool", "verdict", "report"},
-    "cli": CORE | {"", "case", "image", "memory", "kernel", "pool", "verdict", "report", "bundled", "batch"},
+    "cli": CORE
+    | {"", "case", "compare", "image", "memory", "kernel", "pool", "verdict", "report", "bundled", "batch"},
     "__main__": {"cli"},
 }
 VOLATILITY_ADAPTER = "dumpscan/image/through_volatility.py"

@@ -17,17 +17,31 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+_STATS = "dumpscan.stats"
+
 TAG_HELP = (
     "Only these tags: four characters, '?' any one, '*' any number; blanks count ('Pp  '). Repeatable."
 )
+
+
+class _Image(click.Path):
+    """A path, or the address of a remote image as text. (A missing file has an exit code of its own.)"""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        from dumpscan.image.source import is_address
+
+        return value if is_address(value) else super().convert(value, param, ctx)
+
+
+def _remember_stats(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
+    ctx.meta[_STATS] = value
 
 
 def image_options(command: F) -> F:
     """IMAGE, -o, --quiet and --symbols: what every command on an image takes."""
     for decorate in reversed(
         (
-            # Not click's exists=True: a missing file has an exit code of its own.
-            click.argument("image", type=click.Path(path_type=Path)),
+            click.argument("image", type=_Image(path_type=Path)),
             click.option(
                 "-o",
                 "--output",
@@ -36,6 +50,13 @@ def image_options(command: F) -> F:
                 help="Write the result to FILE instead of standard output.",
             ),
             click.option("-q", "--quiet", is_flag=True, help="No progress on standard error."),
+            click.option(
+                "--stats",
+                is_flag=True,
+                expose_value=False,
+                callback=_remember_stats,
+                help="Say on standard error what reading the image has cost.",
+            ),
             click.option(
                 "--symbols",
                 type=click.Path(path_type=Path, exists=True, file_okay=False),
@@ -63,15 +84,28 @@ def pool_option(command: F) -> F:
     )(command)
 
 
+def contents_option(command: F) -> F:
+    """--no-contents, for commands that look into blocks."""
+    return click.option(
+        "--no-contents",
+        "contents",
+        is_flag=True,
+        flag_value=False,
+        default=True,
+        help="Show nothing of what blocks hold: only kinds, counts, and drivers in the kernel's own lists.",
+    )(command)
+
+
 @contextmanager
 def open_for(
-    image: Path,
+    image: Path | str,
     *,
     quiet: bool,
     symbols: tuple[Path, ...],
     output: Path | None = None,
     census: str = "auto",
     settings: Settings | None = None,
+    contents: bool = True,
 ) -> Iterator[Case]:
     """The case that a command works on; its file is let go, and its progress line wiped, at the end.
 
@@ -81,11 +115,17 @@ def open_for(
     from dumpscan.case import Options, open_case
     from dumpscan.cli.output import refuse_image
 
-    refuse_image(output, image)
+    if isinstance(image, Path):
+        refuse_image(output, image)
     with Progress(quiet=quiet) as progress:
-        options = Options(census=census, symbol_dirs=symbols, settings=settings, progress=progress)
+        options = Options(
+            census=census, symbol_dirs=symbols, settings=settings, progress=progress, contents=contents
+        )
         case = open_case(image, options)
         try:
             yield case
         finally:
+            if click.get_current_context().meta.get(_STATS):
+                cost = case.opened.traffic or f"{case.info.bytes:,} bytes, a local file, mapped"
+                click.echo(f"dumpscan: {case.info.path}: {cost}", err=True)
             case.opened.close()

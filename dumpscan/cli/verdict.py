@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dumpscan.cli.common import image_options, no_color_option, open_for
+from dumpscan.cli.common import contents_option, image_options, no_color_option, open_for
 from dumpscan.cli.output import emit
 from dumpscan.errors import ExitCode
 
@@ -55,6 +55,7 @@ EXIT_CODES = {
     metavar="FILE",
     help="TOML file with a further leak signature to look for. Repeatable.",
 )
+@contents_option
 def command(
     image: Path,
     output: Path | None,
@@ -66,11 +67,18 @@ def command(
     census: str,
     thresholds: Path | None,
     signatures: tuple[Path, ...],
+    contents: bool,
 ) -> int:
     """Judge IMAGE: which kernel, what ate the pool, is it KB950162, what to install."""
     settings = _settings(thresholds, signatures)
     with open_for(
-        image, quiet=quiet, symbols=symbols, output=output, census=census, settings=settings
+        image,
+        quiet=quiet,
+        symbols=symbols,
+        output=output,
+        census=census,
+        settings=settings,
+        contents=contents,
     ) as case:
         verdict = case.verdict()
     _show(verdict, form, output, no_color)

@@ -62,6 +62,8 @@ def blocks(verdict: Verdict) -> list[Block]:
         *_tag_table(verdict),
         *_evidence(verdict),
     ]
+    if verdict.attribution is not None and verdict.attribution.summary:
+        found.append(Paragraph("Who", verdict.attribution.summary))
     if verdict.suspects:
         rows = tuple(("!", suspect.text, "") for suspect in verdict.suspects)
         found.append(Items("Suspects", rows))

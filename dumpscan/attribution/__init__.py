@@ -1,0 +1,1 @@
+"""Who lost the blocks: contents grouped, decoded, and connected with drivers that came and went."""

@@ -1,0 +1,66 @@
+"""From names in block contents to drivers that are loaded or were unloaded.
+
+The ring of unloaded drivers keeps the last 50 names, so how often one driver was unloaded is known
+exactly only before it is full; afterwards its share of the ring stands for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from dumpscan.attribution.clones import Family
+from dumpscan.attribution.kinds import ACL, DESCRIPTOR, TEXT, ZEROS
+from dumpscan.attribution.strings import MOST_SHOWN, names_in, stem, texts_in, wide_text
+from dumpscan.model import Drivers
+from dumpscan.model_attribution import NamedDriver
+
+MOST_DRIVERS = 20
+
+
+def clone_texts(kind: int, content: bytes) -> list[str]:
+    """What can be read in a block."""
+    if kind == TEXT:
+        first = wide_text(content)
+        rest = texts_in(content[2 * len(first) + 2 :])
+        return [first[:MOST_SHOWN], *rest]
+    return [] if kind in (ACL, DESCRIPTOR, ZEROS) else texts_in(content)
+
+
+def named_drivers(found: Mapping[str, Iterable[Family]], drivers: Drivers) -> tuple[NamedDriver, ...]:
+    """Every service or driver that blocks name, by tag, the one with most blocks first.
+
+    ``found`` maps tags to their families of contents. Only the text that a block begins with, or a
+    text inside a structure, counts: what stands behind a terminated text may be left over.
+    """
+    blocks: dict[tuple[str, str], dict[str, int]] = {}
+    for tag, families in found.items():
+        for family in families:
+            for clone in family.clones:
+                texts = clone_texts(clone.kind, clone.content)
+                used = texts[:1] if clone.kind == TEXT else texts
+                for name in names_in(used):
+                    form = next(text for text in used if name in names_in([text]))
+                    forms = blocks.setdefault((name, tag), {})
+                    forms[form] = forms.get(form, 0) + clone.copies
+    ring = {stem(entry.name): entry for entry in drivers.recent}
+    loaded = {stem(module.name): module.name for module in drivers.loaded}
+    known = drivers.ring_entries is not None
+    rows = []
+    for (service, tag), forms in blocks.items():
+        text, copies = max(forms.items(), key=lambda item: item[1])
+        entry = ring.get(service)
+        rows.append(
+            NamedDriver(
+                name=entry.name if entry else loaded.get(service, service),
+                service=service,
+                tag=tag,
+                blocks=sum(forms.values()),
+                copies=copies,
+                text=text,
+                loaded=service in loaded,
+                unloads_recent=(entry.count if entry else 0) if known or entry else None,
+                ring_entries=drivers.ring_entries,
+            )
+        )
+    rows.sort(key=lambda row: (-row.blocks, row.service, row.tag))
+    return tuple(rows[:MOST_DRIVERS])

@@ -18,7 +18,7 @@ from queue import Empty, SimpleQueue
 from typing import Any, NoReturn
 
 from dumpscan.errors import DamagedImage, ImageError, UnreadableFile, UnsupportedImage
-from dumpscan.image.remote import Fetcher
+from dumpscan.image.remote import Fetcher, Traffic
 
 _TRIES = 4
 _PAUSE = 0.2
@@ -59,8 +59,7 @@ class HttpFile:
     """A file on a web server."""
 
     def __init__(self, fs: Any, url: str, place: PurePath) -> None:
-        self.requests = 0
-        self.size = 0
+        self.traffic = Traffic()
         self._fs = fs
         self._url = url
         self._place = place
@@ -116,7 +115,7 @@ class HttpFile:
         headers = {"Range": f"bytes={start}-{end - 1}", "Accept-Encoding": "identity"}
         options["headers"] = {**options.get("headers", {}), **headers}
         options["timeout"] = aiohttp.ClientTimeout(sock_connect=_CONNECT_SECONDS, sock_read=_READ_SECONDS)
-        self.requests += 1
+        self.traffic.requests += 1
         async with session.get(self._fs.encode_url(self._url), **options) as answer:
             total = self._checked(answer.status, answer.headers, start, end)
             if not total:
@@ -125,16 +124,17 @@ class HttpFile:
                 data: bytes = await answer.content.readexactly(min(end, total) - start)
             except asyncio.IncompleteReadError as error:
                 raise _Retry(f"{len(error.partial)} bytes instead of {end - start}") from None
-        self.size = self.size or total
+        self.traffic.size = total
+        self.traffic.bytes += len(data)
         return data
 
     def _checked(self, status: int, headers: Any, start: int, end: int) -> int:
         """Length of the whole file by an answer that gives the range; 0 for an empty file."""
         if status in _BUSY:
             raise _Retry(f"status {status}")
-        if not self.size and (status, headers.get("Content-Length")) == (200, "0"):
+        if not self.traffic.size and (status, headers.get("Content-Length")) == (200, "0"):
             return 0
-        if not self.size and (status, headers.get("Content-Range")) == (416, "bytes */0"):
+        if not self.traffic.size and (status, headers.get("Content-Range")) == (416, "bytes */0"):
             return 0
         if status != 206:
             self._refuse(status)
@@ -146,7 +146,7 @@ class HttpFile:
             )
         total = int(given[3])
         mark = _mark(headers)
-        if self.size and (total != self.size or (mark and self._mark and mark != self._mark)):
+        if self.traffic.size and (total != self.traffic.size or (mark and self._mark and mark != self._mark)):
             raise _changed(self._place)
         if int(given[2]) != min(end, total) - 1:
             raise _Retry("a shorter range than asked for")
@@ -154,7 +154,7 @@ class HttpFile:
         return total
 
     def _refuse(self, status: int) -> NoReturn:
-        if status in (412, 416) or (status in (404, 410) and self.size):
+        if status in (412, 416) or (status in (404, 410) and self.traffic.size):
             raise _changed(self._place)
         if status in (401, 403, 407):
             raise UnreadableFile(f"{self._place}: not permitted (status {status}); {_PERMISSION}")
@@ -185,7 +185,7 @@ class AnyFile:
     """A file of any other fsspec file system, read through files without a cache."""
 
     def __init__(self, fs: Any, path: str, place: PurePath) -> None:
-        self.requests = 1
+        self.traffic = Traffic()
         self._fs = fs
         self._path = path
         self._place = place
@@ -194,14 +194,14 @@ class AnyFile:
         info = self._guarded(lambda: fs.info(path))
         if info.get("type") == "directory":
             raise UnreadableFile(f"{place}: is a directory; give the address of a memory image")
-        self.size = int(info["size"] or 0)
+        self.traffic.size = int(info["size"] or 0)
 
     def fetch(self, ranges: list[tuple[int, int]]) -> list[bytes]:
         """See :class:`dumpscan.image.remote.Fetcher`."""
-        self.requests += len(ranges)
-        if len(ranges) == 1:
-            return [self._one(ranges[0])]
-        return list(self._pool.map(self._one, ranges))
+        found = [self._one(ranges[0])] if len(ranges) == 1 else list(self._pool.map(self._one, ranges))
+        self.traffic.requests += len(ranges)
+        self.traffic.bytes += sum(map(len, found))
+        return found
 
     def close(self) -> None:
         """Close the files and the threads."""
@@ -228,7 +228,7 @@ class AnyFile:
 
     def _opened(self) -> Any:
         handle = self._fs.open(self._path, "rb", cache_type="none")
-        if getattr(handle, "size", None) not in (None, self.size):
+        if getattr(handle, "size", None) not in (None, self.traffic.size):
             raise _changed(self._place)
         return handle
 

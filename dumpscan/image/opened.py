@@ -7,10 +7,14 @@ verify each one against memory before a number is printed from it.
 from __future__ import annotations
 
 from pathlib import PurePath
+from typing import TYPE_CHECKING
 
 from dumpscan.image.physical import PhysicalMemory
 from dumpscan.model import BugCheck, ImageInfo, Module
 from dumpscan.records import field, record
+
+if TYPE_CHECKING:
+    from dumpscan.image.remote import Traffic
 
 
 @record
@@ -55,13 +59,17 @@ class Triage:
 
 @record
 class OpenedImage:
-    """A recognised file. ``memory`` is None for a triage dump, ``triage`` for everything else."""
+    """A recognised file. ``memory`` is None for a triage dump, ``triage`` for everything else.
+
+    ``traffic`` counts what a remote file has cost so far; None for a local one.
+    """
 
     path: PurePath
     info: ImageInfo
     hints: Hints
     memory: PhysicalMemory | None = None
     triage: Triage | None = None
+    traffic: Traffic | None = None
 
     def close(self) -> None:
         """Let go of the mapped file; its memory reads as absent from then on."""

@@ -13,6 +13,7 @@ from dumpscan.errors import DamagedImage, NotAnImage, UnsupportedImage
 from dumpscan.image import c_magic
 from dumpscan.image.opened import OpenedImage
 from dumpscan.image.source import PAGE, Source, is_address, map_file
+from dumpscan.records import replace
 
 # Bytes that sniff() wants to see: signatures, and hibernation marks on the first ten pages.
 HEAD = 10 * PAGE
@@ -29,13 +30,16 @@ def open_image(path: str | os.PathLike[str]) -> OpenedImage:
     :raises UnsupportedImage: a memory format that dumpscan does not read; says which (exit 5).
     :raises DamagedImage: headers contradict the file; says where (exit 6).
     """
-    source = _source(path)
+    source = open_source(path)
     kind = sniff(source.take(0, HEAD), source.take(max(source.size - TAIL, 0), TAIL))
     _refuse(source, kind)
-    return _open(source, kind)
+    opened = _open(source, kind)
+    traffic = getattr(source.data, "traffic", None)
+    return replace(opened, traffic=traffic) if traffic else opened
 
 
-def _source(path: str | os.PathLike[str]) -> Source:
+def open_source(path: str | os.PathLike[str]) -> Source:
+    """The bytes of a file or address, of whatever kind. :raises UnreadableFile, NotAnImage: as above."""
     if not is_address(path):
         return map_file(Path(path))
     from dumpscan.image.remote import open_address

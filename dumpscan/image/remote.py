@@ -19,12 +19,12 @@ from dumpscan.errors import NotAnImage, UsageError
 from dumpscan.image.physical import I64, U8
 from dumpscan.image.source import Source
 
-BLOCK = 1 << 15
+BLOCK = 1 << 14
 """Bytes of a block. Smaller ones mean more requests, larger ones more bytes: a verdict's pages lie
 scattered, and its 30 to 100 stretches of them are a request each with any block up to 256 KB."""
 
-_CACHED = 1 << 13
-_LONGEST = 1 << 7
+_CACHED = 1 << 14
+_LONGEST = 1 << 8
 _ROWS = 1 << 12
 
 
@@ -52,21 +52,21 @@ def location(url: str) -> Location:
 class Traffic:
     """What reading a remote image has cost so far."""
 
-    def __init__(self, size: int) -> None:
-        self.size = size
+    def __init__(self) -> None:
+        self.size = 0
         self.requests = 0
         self.bytes = 0
 
     def __str__(self) -> str:
+        """One line, as ``--stats`` shows it."""
         share = 100 * self.bytes / self.size if self.size else 0.0
         return f"{self.requests} requests, {self.bytes:,} of {self.size:,} bytes fetched ({share:.3f} %)"
 
 
 class Fetcher(Protocol):
-    """One remote file. ``size`` is its length in bytes, ``requests`` counts those sent so far."""
+    """One remote file. ``traffic`` knows its length, and counts."""
 
-    size: int
-    requests: int
+    traffic: Traffic
 
     def fetch(self, ranges: list[tuple[int, int]]) -> list[bytes]:
         """The bytes of each [start, end), all at once where the server can.
@@ -92,7 +92,7 @@ def open_address(url: str) -> Source:
 
     place = location(url)
     fetcher = fetcher_for(url, place)
-    if not fetcher.size:
+    if not fetcher.traffic.size:
         raise NotAnImage(f"{place}: the file is empty; copy or capture the image again")
     return Source(place, FetchedBytes(fetcher))
 
@@ -105,17 +105,11 @@ class FetchedBytes:
         self._block = block
         self._cached = cached
         self._blocks: OrderedDict[int, U8] = OrderedDict()
-        self._fetched = 0
-
-    @property
-    def traffic(self) -> Traffic:
+        self.traffic = fetcher.traffic
         """Requests and bytes so far."""
-        seen = Traffic(self._fetcher.size)
-        seen.requests, seen.bytes = self._fetcher.requests, self._fetched
-        return seen
 
     def __len__(self) -> int:
-        return self._fetcher.size
+        return self.traffic.size
 
     def __getitem__(self, part: slice) -> U8:
         start, end, step = part.indices(len(self))
@@ -168,7 +162,6 @@ class FetchedBytes:
         size, block = len(self), self._block
         ranges = [(first * block, min((first + count) * block, size)) for first, count in stretches]
         for (first, _), data in zip(stretches, self._fetcher.fetch(ranges), strict=True):
-            self._fetched += len(data)
             found = np.frombuffer(data, np.uint8)
             for at in range(0, len(found), block):
                 self._blocks[first + at // block] = found[at : at + block]

@@ -328,12 +328,16 @@ _ABSENT_LIMIT = 1 << 16
 
 
 def _absent(vas: U64, level: Level, start: int, end: int) -> tuple[U64, I64, U8]:
-    """ABSENT marks for spans without a readable table: one per page, thinned when there are many."""
-    # Nothing lost: a step of one over the span of a top-level entry would be millions of pages.
-    pages = 1 << (level.shift - 12) if len(vas) else 0
-    step = max(1, pages * len(vas) // _ABSENT_LIMIT)
-    marks = (vas[:, None] + np.arange(0, pages, step, dtype=np.uint64) * np.uint64(PAGE)).reshape(-1)
-    marks = marks[(marks >= np.uint64(start)) & (marks <= np.uint64(end - 1))]
+    """ABSENT marks for spans without a readable table: one per page of the range, thinned when there
+    are more than 65,536, but never fewer than one for a span."""
+    low = np.maximum(vas, np.uint64(start))
+    high = np.minimum(vas + np.uint64((1 << level.shift) - 1), np.uint64(end - 1))
+    low, high = low[low <= high], high[low <= high]
+    pages = ((high - low) >> np.uint64(12)).astype(np.int64) + 1
+    step = max(1, int(pages.sum()) // _ABSENT_LIMIT)
+    counts = -(-pages // step)
+    ordinal = np.arange(int(counts.sum()), dtype=np.int64) - np.repeat(np.cumsum(counts) - counts, counts)
+    marks = np.repeat(low, counts) + (ordinal * step * PAGE).astype(np.uint64)
     return marks, np.full(len(marks), -1, np.int64), np.full(len(marks), PageState.ABSENT, np.uint8)
 
 

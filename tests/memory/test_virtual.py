@@ -196,6 +196,20 @@ def test_x64_range_up_to_the_end_of_the_address_space(x64: PagedMemory) -> None:
     assert len(x64.pages_in(0xFFFFFFFF_FFE00000, 1 << 64).va) == 0
 
 
+def test_x64_pool_under_a_lost_table_of_512_gb_keeps_a_mark(x64: PagedMemory) -> None:
+    """PML4 entry 0x1F2 names a table that is not in the image: 1,024 unknown pages, then 134 million."""
+    rows, _ = x64.physical.pages(np.array([1]))
+    lost = rows[0].copy()
+    lost[0x1F2 * 8 : 0x1F2 * 8 + 8] = list((0x777063).to_bytes(8, "little"))
+    space = PagedMemory(memory_of({1: lost.tobytes()}, 16), X64, 0x1000)
+    small = space.pages_in(0xFFFFF900_12345000, 0xFFFFF900_12345000 + (4 << 20))
+    assert small.va[0] == 0xFFFFF900_12345000
+    assert small.state.tolist() == [PageState.ABSENT] * 1024
+    whole = space.pages_in(0xFFFFF900_00000000, 0xFFFFF980_00000000)
+    assert 0 < len(whole.va) <= 70000
+    assert set(whole.state.tolist()) == {PageState.ABSENT}
+
+
 def test_tables_that_loop_end(x64: PagedMemory) -> None:
     """Every level's table maps itself: a walk follows each table once."""
     loop = table({i: 0x1063 for i in range(512)}, 8)

@@ -18,6 +18,8 @@ from samples import build, write
 SYMBOLS = Path(__file__).parents[2].parent / "shared" / "symbols"
 _ISF = "windows/ntkrnlpa.pdb/30B5FB31AE7E4ACAABA750AA241FF331-1.json.xz"
 
+_VOL = "import sys; sys.argv[0] = 'vol'; from volatility3.cli import main; sys.exit(main())"
+
 
 @pytest.fixture(scope="module")
 def symbols(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -32,7 +34,7 @@ def symbols(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _run(symbols: Path, image: Path, plugin: str) -> str:
     command = [
-        sys.executable, "-c", "import sys; from volatility3.cli import main; sys.exit(main())", "-q",
+        sys.executable, "-c", _VOL, "-q",
         "--offline", "--cache-path", str(symbols / "cache"), "-s", str(symbols), "-f", str(image), plugin,
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)

@@ -97,7 +97,8 @@ class Case:
         """Pool figures as their own document. ``source``: auto, tracker or pages."""
         pool = self.census({"tracker": "tables"}.get(source, source))
         used = source if source != "auto" else (pool.tags[0].source if pool.tags else "none")
-        return Pools(self.info, self.kernel.info, used, pool.tags, pool.coverage, pool.page_states, pool.notes)
+        counted = (pool.tags, pool.coverage, pool.page_states, pool.notes)
+        return Pools(self.info, self.kernel.info, used, *counted)
 
     def verdict(self) -> Verdict:
         """The whole answer: kernel, fix state, pools, evidence, verdict.

@@ -24,7 +24,11 @@ else:
         return lambda function: function
 
     def field(
-        *, default: Any = None, default_factory: Any = None, compare: bool = True, repr: bool = True
+        *,
+        default: Any = None,
+        default_factory: Any = None,
+        compare: bool = True,
+        repr: bool = True,  # noqa: A002 - the name that dataclasses.field has
     ) -> Any:
         """A default made afresh for each record, or a field that equality or repr leave out."""
         return _Field(default, default_factory, compare, repr)
@@ -42,7 +46,7 @@ class _Field:
 @dataclass_transform(frozen_default=True, field_specifiers=(field,))
 def record(cls: type[T]) -> type[T]:
     """Make ``cls`` a frozen record of its annotated fields. Records do not inherit fields."""
-    names = tuple(cls.__dict__.get("__annotations__", {}))
+    names = tuple(cls.__dict__.get("__annotations__", {}))  # noqa: RUF063 - inspect is slow to import
     defaults: dict[str, Any] = {}
     factories: dict[str, Callable[[], Any]] = {}
     silent: set[str] = set()

@@ -212,7 +212,7 @@ def test_x64_pool_under_a_lost_table_of_512_gb_keeps_a_mark(x64: PagedMemory) ->
 
 def test_tables_that_loop_end(x64: PagedMemory) -> None:
     """Every level's table maps itself: a walk follows each table once."""
-    loop = table({i: 0x1063 for i in range(512)}, 8)
+    loop = table(dict.fromkeys(range(512), 0x1063), 8)
     space = PagedMemory(memory_of({1: loop}, 16), X64, 0x1000)
     pages = space.pages_in(0xFFFF8000_00000000, 1 << 64)
     assert pages.looped > 0

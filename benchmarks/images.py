@@ -10,15 +10,18 @@ from typing import Any
 _VERSION = "1"
 """Part of every file name: change it when the writer or the parameters change."""
 
+_LARGE: dict[str, Any] = {"ram_mb": 2048, "cycles": 20000}
+
 SPECS: dict[str, tuple[str, dict[str, Any]]] = {
-    "tables-128mb": ("crash-full", {"ram_mb": 128, "cycles": 20000}),
-    "tables-2gb": ("crash-full", {"ram_mb": 2048, "cycles": 20000}),
-    "kernel-2gb": ("crash-kernel", {"ram_mb": 2048, "cycles": 20000}),
-    "pool-250mb": ("crash-full", {"ram_mb": 2048, "cycles": 20000, "pool_mb": 250}),
-    "pool-512mb": ("crash-full", {"ram_mb": 2048, "cycles": 20000, "pool_mb": 512}),
-    "raw-2gb": ("raw", {"ram_mb": 2048, "cycles": 20000}),
+    "tables-128mb": ("crash32-full", {"ram_mb": 128, "cycles": 20000}),
+    "tables-2gb": ("crash32-full", _LARGE),
+    "kernel-2gb": ("crash32-kernel", _LARGE),
+    "pool-250mb": ("crash32-full", {**_LARGE, "pool_mb": 250}),
+    "pool-512mb": ("crash64-full", {**_LARGE, "profile": "vista-sp1-x64", "pool_mb": 512}),
+    "raw-2gb": ("raw", _LARGE),
 }
-"""Name -> container and parameters of the writer; all are XP SP3 PAE, seed 7."""
+"""Name -> container and parameters of the writer. XP SP3 PAE where nothing else is said; its address
+space has no room for 512 MB of paged pool, so that one is a 64-bit Vista."""
 
 
 def folder() -> Path:
@@ -38,7 +41,7 @@ def image(name: str) -> Path:
         import samples
 
         print(f"writing {path.name} ...", file=sys.stderr, flush=True)
-        machine = samples.build(profile="xpsp3-x86-pae", scenario="leak", seed=7, **options)
+        machine = samples.build(**{"profile": "xpsp3-x86-pae", "scenario": "leak", "seed": 7, **options})
         part = path.with_suffix(".part")
         samples.write(machine, container, part)
         part.replace(path)

@@ -18,7 +18,7 @@ from dumpscan.case import Case
 from dumpscan.model import PoolUse
 
 RAM_MB = 24
-FORMATS = {"elf64": "elf", "elf32": "elf", "vmem": "raw"}
+FORMATS = {"elf64": "elf", "elf32": "elf", "vmem": "vmware"}
 """The writer's name of a container where dumpscan's differs."""
 
 

@@ -153,13 +153,31 @@ class Case:
         return (self.options.settings or Settings()).chosen()[0].tags
 
     def report(self) -> Verdict:
-        """As :meth:`verdict`, with what only pictures need: a walk of the pool pages, bounded in time."""
+        """As :meth:`verdict`, with what a report to be looked at needs beyond it.
+
+        Pictures, from a walk of the pool pages that is bounded in time; where that saw every resident
+        page, the tables are held against the pages too.
+        """
         verdict = self.verdict()
         if self.opened.memory is None:
             return verdict
         from dumpscan.pool.pictures import draw
 
-        return replace(verdict, pictures=draw(self.kernel, verdict.pool.tags, verdict.signature.tags))
+        pictures = draw(self.kernel, verdict.pool.tags, verdict.signature.tags)
+        if pictures is not None and pictures.share == 1.0:
+            verdict = replace(verdict, pool=self._reconciled(verdict.pool))
+        return replace(verdict, pictures=pictures)
+
+    def _reconciled(self, pool: Pool) -> Pool:
+        walked = self.census("pages")
+        return replace(
+            pool,
+            coverage=walked.coverage,
+            reconciliation=walked.reconciliation,
+            page_states=walked.page_states,
+            untracked=walked.untracked,
+            notes=tuple(dict.fromkeys((*pool.notes, *walked.notes))),
+        )
 
     def _triage_verdict(self) -> Verdict:
         from dumpscan.kernel.smalldump import describe

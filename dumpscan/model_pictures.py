@@ -39,10 +39,10 @@ class MapSegment:
 class PoolMap:
     """One pool by address. A cell stands for ``pages_per_cell`` pages and shows what most of them are.
 
-    Letters A, B ... are the ``tags``, ``&`` several of the signature's tags together, ``o`` other tags, ``-`` free blocks only, ``x`` not in the image,
-    ``p`` paged out, ``?`` in the image but neither small blocks nor a listed large allocation, ``.``
-    not in use. ``pages`` counts pages by such a sign. ``omitted`` pages are in segments too small to
-    be listed.
+    Letters A, B ... are the ``tags``, the signature's first; ``&`` is several of the signature's tags
+    together, ``o`` other tags, ``-`` free blocks only, ``x`` not in the image, ``p`` paged out, ``?``
+    in the image but neither small blocks nor a listed large allocation, ``.`` not in use. ``pages``
+    counts pages by such a sign. ``omitted`` pages are in segments too small to be listed.
     """
 
     pool: str

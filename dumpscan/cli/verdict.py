@@ -27,7 +27,7 @@ EXIT_CODES = {
 @click.command("verdict", short_help="Judge an image: which kernel, what ate the pool, is it KB950162")
 @image_options
 @no_color_option
-@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.option("--format", "form", type=click.Choice(["text", "json", "html"]), default="text", show_default=True)
 @click.option(
     "--exit-code",
     is_flag=True,
@@ -80,7 +80,7 @@ def command(
         settings=settings,
         contents=contents,
     ) as case:
-        verdict = case.verdict()
+        verdict = case.report() if form == "html" else case.verdict()
     _show(verdict, form, output, no_color)
     return EXIT_CODES[verdict.verdict.code] if exit_code else ExitCode.OK
 
@@ -99,6 +99,11 @@ def _show(verdict: Verdict, form: str, output: Path | None, no_color: bool) -> N
         from dumpscan.report import json
 
         emit([json.render(verdict)], output)
+        return
+    if form == "html":
+        from dumpscan.report.html import verdict as html
+
+        emit([html.render(verdict)], output)
         return
     from dumpscan.report import text
 

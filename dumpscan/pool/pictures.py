@@ -71,7 +71,7 @@ class _Scheme:
         rest = held.copy()
         rest[:, _FIRST_TAG : _FIRST_TAG + self.counted] = 0
         rest[:, _FREE] = PAGE - held.sum(axis=1)
-        signs = rest.argmax(axis=1)
+        signs: I64 = rest.argmax(axis=1)
         mine = together > rest.max(axis=1)
         alone = own[mine].max(axis=1) >= _ALONE * together[mine]
         signs[mine] = np.where(alone, _FIRST_TAG + own[mine].argmax(axis=1), _TOGETHER)

@@ -96,6 +96,11 @@ def paragraph(text: str | Markup, tone: str = "") -> Markup:
     return _macro("paragraph", text, tone)
 
 
+def folded(title: str, body: Markup) -> Markup:
+    """Details that open on demand (and are printed as they stand)."""
+    return _macro("folded", title, body)
+
+
 def notes(lines: Iterable[str]) -> Markup:
     """Remarks as a list; nothing without any."""
     listed = list(lines)

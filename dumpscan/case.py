@@ -122,7 +122,8 @@ class Case:
             settings=self.options.settings,
             where={**places(self.kernel), **census.where},
         )
-        if result.signature.state in ("present", "early"):
+        # Choosing the sample reads what describes every pool page: too much to fetch from afar.
+        if result.signature.state in ("present", "early") and self.opened.traffic is None:
             result = replace(result, attribution=self._sampled(census.pool))
         return _signed(result)
 

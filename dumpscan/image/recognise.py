@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dumpscan.errors import DamagedImage, NotAnImage, UnsupportedImage
 from dumpscan.image import c_magic
 from dumpscan.image.opened import OpenedImage
 from dumpscan.image.source import PAGE, Source, is_address, map_file
 from dumpscan.records import replace
+
+if TYPE_CHECKING:
+    from dumpscan.image.remote import Traffic
 
 # Bytes that sniff() wants to see: signatures, and hibernation marks on the first ten pages.
 HEAD = 10 * PAGE
@@ -35,7 +39,12 @@ def open_image(path: str | os.PathLike[str]) -> OpenedImage:
     _refuse(source, kind)
     opened = _open(source, kind)
     traffic = getattr(source.data, "traffic", None)
-    return replace(opened, traffic=traffic) if traffic else opened
+    return opened if traffic is None else _from_afar(opened, traffic)
+
+
+def _from_afar(opened: OpenedImage, traffic: Traffic) -> OpenedImage:
+    note = "read in place from a server: the verdict does not look into blocks, 'dumpscan attribute' does"
+    return replace(opened, traffic=traffic, info=replace(opened.info, notes=(*opened.info.notes, note)))
 
 
 def open_source(path: str | os.PathLike[str]) -> Source:

@@ -39,9 +39,21 @@ def _remember_stats(ctx: click.Context, _param: click.Parameter, value: bool) ->
 
 def image_options(command: F) -> F:
     """IMAGE, -o, --quiet and --symbols: what every command on an image takes."""
+    return _on_images(click.argument("image", type=_Image(path_type=Path)), command)
+
+
+def series_options(command: F) -> F:
+    """As :func:`image_options`, for a command on several images."""
+    several = click.argument(
+        "images", metavar="IMAGE IMAGE...", nargs=-1, required=True, type=_Image(path_type=Path)
+    )
+    return _on_images(several, command)
+
+
+def _on_images(argument: Callable[[F], F], command: F) -> F:
     for decorate in reversed(
         (
-            click.argument("image", type=_Image(path_type=Path)),
+            argument,
             click.option(
                 "-o",
                 "--output",

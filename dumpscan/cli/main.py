@@ -12,7 +12,7 @@ import click
 from dumpscan import __version__
 from dumpscan.cli.guard import guarded
 
-COMMANDS = ("verdict", "info", "pools", "allocations", "attribute", "batch", "report", "demo", "plugins")
+COMMANDS = ("verdict", "info", "pools", "allocations", "compare", "attribute", "batch", "report", "demo", "plugins")
 """In the order of ``--help``. Each is the object ``command`` of the module ``dumpscan.cli.NAME``."""
 
 

@@ -100,7 +100,9 @@ class ContentReader:
         self.pages_held += total
         if self.most_pages is None or total <= self.most_pages:
             return parts
-        return [replace(p, small=_thinned(m, self.most_pages / total)) for p, m in zip(parts, held, strict=True)]
+        return [
+            replace(p, small=_thinned(m, self.most_pages / total)) for p, m in zip(parts, held, strict=True)
+        ]
 
     def _blocks(self, layout: Layout, form: KeyFormat, batch: Batch) -> Iterator[Contents]:
         chains = batch.chains

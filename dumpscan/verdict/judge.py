@@ -32,7 +32,7 @@ from dumpscan.verdict.suspects import find_suspects
 __all__ = ["Settings", "conclude", "judge"]
 
 # A fixed or uncovered kernel with small numbers is no "unexpected": too weak to accuse the fix.
-_CODES = {
+CODES = {
     ("present", "vulnerable"): "exhibits",
     ("present", "prerequisite-missing"): "exhibits",
     ("present", "unknown"): "exhibits",
@@ -108,7 +108,7 @@ def conclude(
         )
     if signature.state == "unknown":
         return Judgement("inconclusive", _unknown_summary(pool), advice.unknown(pool, signature))
-    code = _CODES[signature.state, fix.state]
+    code = CODES[signature.state, fix.state]
     return Judgement(code, _leak_summary(signature.state, fix, seen, tags), advice.leak(code, fix, kernel))
 
 

@@ -27,9 +27,17 @@ MEASURES = {  # measure -> (needs tags, needs a threshold)
     "repeats": (False, True),
     "fullness": (False, True),
 }
+SERIES_MEASURES = {  # what a signature may ask of several images of one boot
+    "growth": (True, True),
+    "growth_per_unload": (True, True),
+    "growth_whole": (True, True),
+    "unload_growth": (False, True),
+}
 ROLES = ("required", "corroborates", "internal")
 STATES = ("present", "early")
+SERIES_STATES = ("present", "absent")
 POOLS = ("any", "paged", "nonpaged")
+_REQUIRED = ("id", "title", "tags", "thresholds", "conditions", "states")
 OPERATORS = ("all", "any", "first", "not")
 
 
@@ -72,6 +80,13 @@ class Tree(NamedTuple):
         return set().union(*(child.conditions() for child in self.children))
 
 
+class SeriesRules(NamedTuple):
+    """What a signature asks of a series of images: conditions, and states from the strongest on."""
+
+    conditions: tuple[Condition, ...]
+    states: tuple[tuple[str, Tree], ...]
+
+
 class Signature(NamedTuple):
     """A leak: its tags, thresholds, conditions, and states from the strongest on."""
 
@@ -83,6 +98,7 @@ class Signature(NamedTuple):
     conditions: tuple[Condition, ...]
     states: tuple[tuple[str, Tree], ...]
     minimum_coverage: str | None = None
+    series: SeriesRules | None = None
 
     def value(self, name: str) -> float:
         """The value of a threshold."""
@@ -110,8 +126,8 @@ def load_signature(path: str | os.PathLike[str]) -> Signature:
     refuse_unknown(
         where,
         raw,
-        ("id", "title", "tags", "related", "minimum_coverage", "thresholds", "conditions", "states"),
-        ("id", "title", "tags", "thresholds", "conditions", "states"),
+        (*_REQUIRED, "related", "minimum_coverage", "series"),
+        _REQUIRED,
     )
     signature = Signature(
         id=_string(where, "id", raw["id"]),
@@ -122,6 +138,7 @@ def load_signature(path: str | os.PathLike[str]) -> Signature:
         conditions=_conditions(where, raw["conditions"]),
         states=_states(where, raw["states"]),
         minimum_coverage=raw.get("minimum_coverage"),
+        series=_series(f"{where}: series", raw.get("series")),
     )
     _check_references(where, signature)
     return signature
@@ -155,54 +172,66 @@ def _thresholds(where: str, raw: Any) -> dict[str, Threshold]:
     return found
 
 
-def _conditions(where: str, raw: Any) -> tuple[Condition, ...]:
+def _series(where: str, raw: Any) -> SeriesRules | None:
+    if raw is None:
+        return None
+    refuse_unknown(where, _table(where, "series", raw), ("conditions", "states"), ("conditions", "states"))
+    return SeriesRules(
+        _conditions(where, raw["conditions"], SERIES_MEASURES), _states(where, raw["states"], SERIES_STATES)
+    )
+
+
+def _conditions(
+    where: str, raw: Any, measures: Mapping[str, tuple[bool, bool]] = MEASURES
+) -> tuple[Condition, ...]:
     seen: dict[str, Condition] = {}
     for number, entry in enumerate(_list(where, "conditions", raw), 1):
-        condition = _condition(f"{where}: condition {number}", entry)
+        condition = _condition(f"{where}: condition {number}", entry, measures)
         if condition.id in seen:
             raise UsageError(f"{where}: condition {number}: id '{condition.id}' is used twice")
         seen[condition.id] = condition
     return tuple(seen.values())
 
 
-def _condition(here: str, entry: Any) -> Condition:
+def _condition(here: str, entry: Any, measures: Mapping[str, tuple[bool, bool]]) -> Condition:
     known = (*Condition._fields, "tag")
     refuse_unknown(here, _table(here, "conditions", entry), known, ("id", "measure"))
     values = {key: _string(here, key, value) for key, value in entry.items() if key not in ("tag", "tags")}
     listed = entry.get("tags", [entry["tag"]] if "tag" in entry else [])
     condition = Condition(tags=_tags(here, "tags", listed), **values)
     for key, value, allowed in (
-        ("measure", condition.measure, tuple(MEASURES)),
+        ("measure", condition.measure, tuple(measures)),
         ("role", condition.role, ROLES),
         ("pool", condition.pool, POOLS),
     ):
         if value not in allowed:
             raise UsageError(f"{here}: {key} '{value}' is not one of {', '.join(allowed)}")
-    _check_shape(here, condition)
+    _check_shape(here, condition, measures)
     return condition
 
 
-def _check_shape(here: str, condition: Condition) -> None:
-    needs_tags, needs_threshold = MEASURES[condition.measure]
+def _check_shape(here: str, condition: Condition, measures: Mapping[str, tuple[bool, bool]]) -> None:
+    needs_tags, needs_threshold = measures[condition.measure]
     if needs_tags != bool(condition.tags):
         raise UsageError(
             f"{here}: measure '{condition.measure}' {'needs' if needs_tags else 'takes no'} tags"
         )
     if needs_threshold and (condition.at_least is None) == (condition.at_most is None):
         raise UsageError(f"{here}: measure '{condition.measure}' needs either at_least or at_most")
-    if condition.measure == "whole" and (condition.per is None or condition.at_most is None):
-        raise UsageError(f"{here}: measure 'whole' needs per (unloads or a tag) and at_most")
+    ratio = condition.measure in ("whole", "growth_whole")
+    if ratio and (condition.per is None or condition.at_most is None):
+        raise UsageError(f"{here}: measure '{condition.measure}' needs per (unloads or a tag) and at_most")
     if condition.measure == "fullness" and condition.pool == "any":
         raise UsageError(f"{here}: measure 'fullness' needs pool (paged or nonpaged)")
 
 
-def _states(where: str, raw: Any) -> tuple[tuple[str, Tree], ...]:
+def _states(where: str, raw: Any, names: tuple[str, ...] = STATES) -> tuple[tuple[str, Tree], ...]:
     states = []
     for number, entry in enumerate(_list(where, "states", raw), 1):
         here = f"{where}: state {number}"
         refuse_unknown(here, _table(where, "states", entry), ("name", *OPERATORS), ("name",))
-        if entry["name"] not in STATES:
-            raise UsageError(f"{here}: name '{entry['name']}' is not one of {', '.join(STATES)}")
+        if entry["name"] not in names:
+            raise UsageError(f"{here}: name '{entry['name']}' is not one of {', '.join(names)}")
         states.append((entry["name"], _tree(here, {k: v for k, v in entry.items() if k != "name"})))
     return tuple(states)
 
@@ -223,15 +252,23 @@ def _tree(here: str, raw: Any, depth: int = 0) -> Tree:
 
 def _check_references(where: str, signature: Signature) -> None:
     named = {signature.minimum_coverage: "minimum_coverage"} if signature.minimum_coverage else {}
-    for condition in signature.conditions:
+    series = signature.series or SeriesRules((), ())
+    for condition in (*signature.conditions, *series.conditions):
         for key in ("at_least", "at_most", "baseline", "tolerance"):
             if getattr(condition, key) is not None:
                 named[getattr(condition, key)] = f"condition '{condition.id}': {key}"
     for name, user in named.items():
         if name not in signature.thresholds:
             raise UsageError(f"{where}: {user} names the threshold '{name}', which is not defined")
-    ids = {condition.id for condition in signature.conditions}
-    for state, tree in signature.states:
+    _check_states(where, signature.conditions, signature.states)
+    _check_states(f"{where}: series", series.conditions, series.states)
+
+
+def _check_states(
+    where: str, conditions: tuple[Condition, ...], states: tuple[tuple[str, Tree], ...]
+) -> None:
+    ids = {condition.id for condition in conditions}
+    for state, tree in states:
         for unknown in sorted(tree.conditions() - ids):
             raise UsageError(
                 f"{where}: state '{state}' names the condition '{unknown}', which is not defined"

@@ -147,14 +147,15 @@ def nginx(folder: Path, state: Path) -> Iterator[str]:
     address = f"http://127.0.0.1:{port}"
     with subprocess.Popen(command) as process:
         try:
-            _wait_for(address, process)
+            wait_for(address, process)
             yield address
         finally:
             process.terminate()
             process.wait(10)
 
 
-def _wait_for(address: str, process: subprocess.Popen[bytes]) -> None:
+def wait_for(address: str, process: subprocess.Popen[bytes]) -> None:
+    """Return when a server answers, with whatever. :raises RuntimeError: it does not."""
     end = time.monotonic() + 10
     while time.monotonic() < end and process.poll() is None:
         try:

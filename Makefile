@@ -30,8 +30,12 @@ test: lint types unit
 lint: $(VENV)/dev.stamp
 	$(RUN) -m ruff check .
 
+# numpy's annotations differ between the version for Python 3.10 and the one for 3.11 and newer: the
+# types are checked against the newer ones only.
 types: $(VENV)/dev.stamp
-	$(RUN) -m mypy
+	@if $(RUN) -c 'import sys; sys.exit(sys.version_info < (3, 11))'; \
+	then echo "$(RUN) -m mypy"; $(RUN) -m mypy; \
+	else echo "mypy: left out on Python 3.10, whose numpy is annotated differently"; fi
 
 unit: $(VENV)/dev.stamp
 	$(RUN) -m pytest -q

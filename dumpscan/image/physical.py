@@ -58,6 +58,15 @@ FileBytes = U8 | RemoteBytes
 """A whole file, as an array over a memory map or fetched in parts."""
 
 
+class MappedWords(NamedTuple):
+    """Pages where they lie in a mapped file: the file as 64-bit words, the word at which each page
+    starts (int64, unspecified where absent), and the mask of those present."""
+
+    words: I64
+    start: I64
+    present: Mask
+
+
 class PhysicalMemory(Protocol):
     """What the rooms above need of a container."""
 
@@ -82,6 +91,13 @@ class PhysicalMemory(Protocol):
     def runs(self) -> Runs:
         """The present page ranges."""
         ...
+
+
+def mapped_words(memory: PhysicalMemory, pfns: NDArray[Any]) -> MappedWords | None:
+    """``pfns`` in place, where ``memory`` is a mapped file that can show them; else None."""
+    words = getattr(memory, "words", None)
+    found: MappedWords | None = words(pfns) if words else None
+    return found
 
 
 @record
@@ -155,6 +171,15 @@ class FileMemory:
     def present(self, pfns: NDArray[Any]) -> Mask:
         """See :meth:`PhysicalMemory.present`."""
         return self._locate(pfns)[1]
+
+    def words(self, pfns: NDArray[Any]) -> MappedWords | None:
+        """The pages in place, to look at parts of them without copying; None where they do not lie
+        at multiples of eight bytes."""
+        if self._phase is None or self._phase % 8:
+            return None
+        offsets, mask = self._locate(pfns)
+        self._resident.bring(offsets, mask)
+        return MappedWords(self._data[: len(self._data) & ~7].view("<i8"), offsets >> 3, mask)
 
     def pages(self, pfns: NDArray[Any], out: U8 | None = None) -> tuple[U8, Mask]:
         """See :meth:`PhysicalMemory.pages`."""

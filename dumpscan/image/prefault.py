@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
 _MADV_POPULATE_READ = 22
 _WINDOW = 1 << 21
-_DENSE = 32
-"""Pages wanted of a 2 MB window from which on mapping the whole window is cheaper than faults."""
+_DENSE = 256
+"""Pages wanted of a 2 MB window from which on mapping the whole window is cheaper than faults: half.
+Scans are that dense; pool pages scattered over memory are not."""
 
 
 class Prefault:
@@ -31,7 +32,7 @@ class Prefault:
         self._done = np.zeros((len(data) >> 21) + 1 if self._map else 0, np.bool_)
 
     def bring(self, offsets: I64, mask: Mask) -> None:
-        """Map the windows in which at least 32 of the pages at ``offsets[mask]`` lie."""
+        """Map the windows in which at least half of the pages at ``offsets[mask]`` lie."""
         if self._map is None or len(offsets) < _DENSE:
             return
         wanted = np.bincount(offsets[mask] >> 21, minlength=1)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dumpscan.image.physical import I64, U8, U64, Mask
+from dumpscan.image.physical import I64, U8, U64, Mask, mapped_words
 from dumpscan.kernel.kernel import Kernel
 from dumpscan.kernel.layouts import Layout
 from dumpscan.memory.c_pte import PageState
@@ -73,12 +73,14 @@ class WalkResult:
 
 @record
 class Batch:
-    """One batch of walked pages: their index in the range, their chains, their contents."""
+    """One batch of walked pages: their index in the range, their chains, the first word of each, and
+    their contents, where these were read whole."""
 
     part: PoolPages
     index: I64
     transition: bool
     chains: Chains
+    heads: I64
     pages: U8
 
 
@@ -87,8 +89,8 @@ def walk_batches(
 ) -> Iterator[Batch]:
     """Walk the pages of one range, valid ones first, then those in transition.
 
-    With ``locate``, batches come in the order of addresses and say where each block lies. The arrays
-    of a batch are only good until the next one is asked for.
+    With ``locate``, batches come in the order of addresses, say where each block lies, and hold the
+    pages' contents. The arrays of a batch are only good until the next one is asked for.
     """
     walker = walker or ChainWalker(layout, BATCH)
     scratch = np.empty((walker.batch, walker.page_size), np.uint8)
@@ -99,10 +101,18 @@ def walk_batches(
             chosen = chosen[np.argsort(part.pages.pfn[chosen], kind="stable")]
         for at in range(0, len(chosen), walker.batch):
             index = chosen[at : at + walker.batch]
-            rows, present = kernel.memory.physical.pages(part.pages.pfn[index], out=scratch)
+            pfns, moving = part.pages.pfn[index], state == PageState.TRANSITION
+            found = None if locate else mapped_words(kernel.memory.physical, pfns)
+            if found is not None:
+                start, index = found.start[found.present], index[found.present]
+                chains = walker.walk_in_place(found.words, start)
+                yield Batch(part, index, moving, chains, found.words.take(start), scratch[:0])
+                continue
+            rows, present = kernel.memory.physical.pages(pfns, out=scratch)
             if not bool(present.all()):
                 rows, index = rows[present], index[present]
-            yield Batch(part, index, state == PageState.TRANSITION, walker.walk(rows, locate), rows)
+            heads = rows[:, :8].copy().view("<i8").reshape(-1)
+            yield Batch(part, index, moving, walker.walk(rows, locate), heads, rows)
 
 
 def walk_pool(kernel: Kernel, big: BigPages | None, progress: Progress | None = None) -> WalkResult | None:
@@ -182,8 +192,7 @@ class _Work:
         A page counts as damaged when two headers in a row were sound: one alone may be chance.
         """
         form = self.walker.form
-        heads = batch.pages[:, :4].copy().view("<u4").reshape(-1)
-        first = ((heads >> form.size_shift) & form.size_mask).astype(np.int64) * form.unit
+        first = ((batch.heads >> form.size_shift) & form.size_mask) * form.unit
         refused = ~batch.chains.accepted
         damaged = refused & (batch.chains.reach > first) & (first > 0)
         if bool(damaged.any()):

@@ -38,10 +38,13 @@ def named_drivers(found: Mapping[str, Iterable[Family]], drivers: Drivers) -> tu
             for clone in family.clones:
                 texts = clone_texts(clone.kind, clone.content)
                 used = texts[:1] if clone.kind == TEXT else texts
-                for name in names_in(used):
-                    form = next(text for text in used if name in names_in([text]))
+                named: dict[str, str] = {}
+                for text in used:
+                    for name in names_in([text]):
+                        named.setdefault(name, text)
+                for name, text in named.items():
                     forms = blocks.setdefault((name, tag), {})
-                    forms[form] = forms.get(form, 0) + clone.copies
+                    forms[text] = forms.get(text, 0) + clone.copies
     ring = {stem(entry.name): entry for entry in drivers.recent}
     loaded = {stem(module.name): module.name for module in drivers.loaded}
     known = drivers.ring_entries is not None

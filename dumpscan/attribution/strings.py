@@ -19,6 +19,7 @@ _PATTERNS = (
     re.compile(r"^ROOT\\(?!LEGACY_)([^\\\x00]+)\\\d{4}", re.IGNORECASE),
     re.compile(r"([^\\/\s\x00:]+\.sys)\b", re.IGNORECASE),
 )
+_WORTH_A_LOOK = re.compile(r"\\(?:Services|Driver|FileSystem)\\|\bROOT\\|\.sys\b", re.IGNORECASE)
 MOST_SHOWN = 200
 """Characters of a text that are kept: names and paths are shorter."""
 
@@ -41,6 +42,8 @@ def names_in(texts: Iterable[str]) -> tuple[str, ...]:
     """Services and drivers that texts name, lower case, without ``.sys``; each once, in order."""
     names: dict[str, None] = {}
     for text in texts:
+        if _WORTH_A_LOOK.search(text) is None:
+            continue
         for expression in _PATTERNS:
             for name in expression.findall(text):
                 names.setdefault(stem(name))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone
+from itertools import pairwise
 
 from dumpscan.model import Machine, Verdict
 
@@ -54,6 +55,6 @@ def hours(verdicts: Sequence[Verdict]) -> list[float] | None:
         seconds = [(time - times[0]).total_seconds() for time in times if time and times[0]]
     else:
         return None
-    if any(later <= earlier for earlier, later in zip(seconds, seconds[1:], strict=False)):
+    if any(later <= earlier for earlier, later in pairwise(seconds)):
         return None
     return [second / 3600 for second in seconds]

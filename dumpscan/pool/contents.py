@@ -61,6 +61,7 @@ class ContentReader:
         self.large_left_out = 0
         self.slack = KeyFormat(kernel.layout).header.unit - 1 if kernel.layout else 0
         self.pointer_size = kernel.memory.pointer_size
+        self._asked = {None: None, "paged": True, "nonpaged": False}[wanted.pool]
 
     @property
     def sampled(self) -> bool:
@@ -82,7 +83,7 @@ class ContentReader:
         if self.most_pages is None:
             yield from searched(self.kernel, big)
         else:
-            yield map_pool(self.kernel, big)
+            yield map_pool(self.kernel, big, self._asked)
 
     def _small(self, layout: Layout, pool: PoolMap) -> Iterator[Contents]:
         form, walker = KeyFormat(layout), ChainWalker(layout, BATCH)
@@ -93,8 +94,7 @@ class ContentReader:
 
     def _chosen(self, pool: PoolMap) -> list[PoolPages]:
         """The ranges to walk, thinned to the sample if one is asked for."""
-        asked = {None: None, "paged": True, "nonpaged": False}[self.wanted.pool]
-        parts = [p for p in pool.parts if asked is None or p.where.paged in (asked, None)]
+        parts = [p for p in pool.parts if self._asked is None or p.where.paged in (self._asked, None)]
         held = [p.small & np.isin(p.pages.state, _READABLE) for p in parts]
         total = sum(int(mask.sum()) for mask in held)
         self.pages_held += total

@@ -95,9 +95,9 @@ def sum_states(states: Iterable[PageStates]) -> PageStates:
     return PageStates(*(sum(getattr(row, name) for row in rows) for name in names))
 
 
-def map_pool(kernel: Kernel, big: BigPages | None) -> PoolMap:
-    """Map the ranges of both pools. Reads page tables, marks and a small sample of pages."""
-    known = pool_ranges(kernel)
+def map_pool(kernel: Kernel, big: BigPages | None, paged: bool | None = None) -> PoolMap:
+    """Map the ranges of both pools (or of one). Reads page tables, marks and a small sample of pages."""
+    known = tuple(where for where in pool_ranges(kernel) if paged in (None, where.paged))
     notes = () if known else ("the address ranges of the pools are not known: no pool page was read",)
     taken = np.zeros(0, np.int64)
     parts, aliases = [], 0

@@ -59,7 +59,7 @@ def _images(images: tuple[ComparedImage, ...]) -> Block:
             figures.duration(image.uptime_seconds) if image.uptime_seconds is not None else "-",
             figures.count(image.unloads_total),
             image.code,
-            image.path,
+            image.path.replace("\\", "/").rsplit("/", 1)[-1],
         )
         for number, image in enumerate(images, 1)
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 import pytest
 
-from dumpscan import __version__, model
+from dumpscan import __version__, model, model_attribution, model_compare, model_pictures
 from dumpscan.cli import guard
 from dumpscan.cli.main import COMMANDS, cli
 from dumpscan.errors import ExitCode
@@ -92,8 +92,19 @@ _HEADINGS = {
     "Verdict": f"## {model.VERDICT_SCHEMA}",
     "Pools": f"## {model.POOLS_SCHEMA}",
     "Info": f"## {model.INFO_SCHEMA}",
+    "AttributionReport": f"## {model.ATTRIBUTION_SCHEMA}",
+    "Comparison": f"## {model_compare.COMPARE_SCHEMA}",
 }
-_RECORDS = [cls for _, cls in inspect.getmembers(model, inspect.isclass) if hasattr(cls, "__record_fields__")]
+_MODULES = (model, model_attribution, model_compare, model_pictures)
+_RECORDS = sorted(
+    {
+        cls
+        for module in _MODULES
+        for _, cls in inspect.getmembers(module, inspect.isclass)
+        if hasattr(cls, "__record_fields__")
+    },
+    key=lambda cls: cls.__name__,
+)
 
 
 def test_the_records_were_found() -> None:
@@ -104,7 +115,7 @@ def test_the_records_were_found() -> None:
 def test_every_key_of_every_document_is_documented(record: type) -> None:
     name = record.__name__
     keys = re.findall(
-        r"`([a-z_]+)`", "".join(re.findall(r"^\| (`.*?) \|", _section_of(name), re.MULTILINE))
+        r"`([a-z0-9_]+)`", "".join(re.findall(r"^\| (`.*?) \|", _section_of(name), re.MULTILINE))
     )
     assert sorted(keys) == sorted(fields(record))
 

@@ -90,7 +90,7 @@ def test_json_of_a_bad_file_is_no_output_at_all(
     [
         ["nonsense"],
         ["verdict"],
-        ["verdict", "--format", "html", "x"],
+        ["verdict", "--format", "pdf", "x"],
         ["verdict", "--census", "sample", "x"],
         ["pools", "--top", "0", "x"],
         ["pools", "--sort", "colour", "x"],

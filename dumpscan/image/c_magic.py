@@ -104,9 +104,9 @@ def _other(what: str) -> Refusal:
 
 REFUSALS = {
     "minidump": Refusal(
-        True,
-        "a user-mode minidump (MDMP): one process, no kernel memory",
-        "give a kernel or complete memory dump of the machine",
+        False,
+        "a user-mode minidump (MDMP) of one process, not a memory image of the machine",
+        "give a kernel or complete memory dump",
     ),
     "hiberfil": Refusal(
         True,

@@ -44,9 +44,18 @@ def locate_kernel(
             f"{opened.path.name}: pages of {opened.memory.page_size} bytes (Itanium): the dump is "
             "recognised, its page tables are not read"
         )
-    return identify(
-        opened.memory, find.locate(opened.memory, opened.hints, progress), opened.hints, symbol_dirs
-    )
+    try:
+        located = find.locate(opened.memory, opened.hints, progress)
+    except KernelNotFound as error:
+        raise KernelNotFound(f"{opened.path.name}: {error}{_cut_off(opened)}") from None
+    return identify(opened.memory, located, opened.hints, symbol_dirs)
+
+
+def _cut_off(opened: OpenedImage) -> str:
+    info = opened.info
+    if not info.truncated:
+        return ""
+    return f"; the file is cut off ({info.bytes:,} of {info.bytes_expected or 0:,} bytes), copy it again"
 
 
 def identify(

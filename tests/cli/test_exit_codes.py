@@ -56,7 +56,7 @@ BAD: list[tuple[Callable[[Path], None], int]] = [
     (_directory, 3),
     (_empty, 4),
     (_zip, 4),
-    (_minidump, 5),
+    (_minidump, 4),
     (_text, 4),
     (_broken_header, 6),
 ]

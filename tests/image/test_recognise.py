@@ -14,7 +14,7 @@ from dumpscan.image.recognise import open_image, sniff
 from tests.image.writers import page
 
 REFUSED = [
-    (b"MDMP\x93\xa7", "user-mode minidump", ExitCode.UNSUPPORTED),
+    (b"MDMP\x93\xa7", "user-mode minidump", ExitCode.NOT_AN_IMAGE),
     (b"hibr", "hibernation file", ExitCode.UNSUPPORTED),
     (b"WAKE", "hibernation file", ExitCode.UNSUPPORTED),
     (b"RSTR", "hibernation file", ExitCode.UNSUPPORTED),

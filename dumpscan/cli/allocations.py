@@ -33,7 +33,7 @@ class Block(NamedTuple):
 COLUMNS = Block._fields[:-1]
 
 
-@click.command("allocations", short_help="List single pool blocks and extract their contents")
+@click.command("allocations")
 @image_options
 @click.option("--tag", "tags", multiple=True, metavar="GLOB", help=TAG_HELP)
 @pool_option

@@ -10,7 +10,7 @@ from dumpscan.cli.common import TAG_HELP, contents_option, image_options, open_f
 from dumpscan.cli.output import emit
 
 
-@click.command("attribute", short_help="Say what leaked blocks hold and which driver lost them")
+@click.command("attribute")
 @image_options
 @click.option("--tag", "tags", multiple=True, metavar="GLOB", help=TAG_HELP)
 @contents_option

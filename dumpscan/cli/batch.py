@@ -97,7 +97,7 @@ def _rules(command: click.decorators.FC) -> click.decorators.FC:
     return command
 
 
-@click.command("batch", short_help="Judge a whole archive of images into a store")
+@click.command("batch")
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
 @click.option(
     "--store",

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from dumpscan.model import Verdict
 
 
-@click.command("compare", short_help="Compare images of one machine: what grew, when the pool is full")
+@click.command("compare")
 @series_options
 @click.option("--tag", "tags", multiple=True, metavar="GLOB", help=TAG_HELP)
 @click.option("--top", type=click.IntRange(min=1), metavar="N", help="In text: only the N that grew most.")

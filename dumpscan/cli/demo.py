@@ -10,7 +10,7 @@ from dumpscan.cli.verdict import command as verdict
 from dumpscan.errors import UsageError
 
 
-@click.command("demo", short_help="Write two sample dumps and judge them")
+@click.command("demo")
 @click.argument(
     "folder",
     metavar="[DIR]",

@@ -11,7 +11,7 @@ from dumpscan.cli.common import image_options, no_color_option, open_for
 from dumpscan.cli.output import emit
 
 
-@click.command("info", short_help="Say what a file is, whether it is whole, which kernel is in it")
+@click.command("info")
 @image_options
 @no_color_option
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)

@@ -12,8 +12,20 @@ import click
 from dumpscan import __version__
 from dumpscan.cli.guard import guarded
 
-COMMANDS = ("verdict", "info", "pools", "allocations", "compare", "attribute", "batch", "report", "demo", "plugins")
-"""In the order of ``--help``. Each is the object ``command`` of the module ``dumpscan.cli.NAME``."""
+COMMANDS = {
+    "verdict": "Judge an image: which kernel, what ate the pool, is it KB950162",
+    "info": "Say what a file is, whether it is whole, which kernel is in it",
+    "pools": "Show what each pool tag holds",
+    "allocations": "List single pool blocks and extract their contents",
+    "compare": "Compare images of one machine: what grew, when the pool is full",
+    "attribute": "Say what leaked blocks hold and which driver lost them",
+    "batch": "Judge a whole archive of images into a store",
+    "report": "Write what a store holds as CSV, JSON or Parquet",
+    "demo": "Write two sample dumps and judge them",
+    "plugins": "Print the folder of the volatility3 plugins",
+}
+"""Name to short help, in the order of ``--help``, which is printed from here: no module is imported for
+it. Each is the object ``command`` of the module ``dumpscan.cli.NAME``."""
 
 
 class LazyGroup(click.Group):
@@ -29,6 +41,11 @@ class LazyGroup(click.Group):
             return None
         command: click.Command = import_module(f"dumpscan.cli.{cmd_name}").command
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list of commands in ``--help``, without importing any of them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
 
     def main(  # type: ignore[override]
         self, args: Sequence[str] | None = None, prog_name: str | None = None, **_: Any

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 
-@click.command("plugins", short_help="Print the folder of the volatility3 plugins")
+@click.command("plugins")
 def command() -> None:
     """Print the folder of the volatility3 plugins: vol -p "$(dumpscan plugins)" -f IMAGE ..."""
     from dumpscan.bundled import folder

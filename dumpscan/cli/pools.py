@@ -10,7 +10,7 @@ from dumpscan.cli.common import TAG_HELP, image_options, open_for, pool_option
 from dumpscan.cli.output import emit
 
 
-@click.command("pools", short_help="Show what each pool tag holds")
+@click.command("pools")
 @image_options
 @click.option("--tag", "tags", multiple=True, metavar="GLOB", help=TAG_HELP)
 @pool_option

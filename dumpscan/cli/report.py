@@ -10,7 +10,7 @@ from dumpscan.cli.output import emit
 from dumpscan.errors import UsageError
 
 
-@click.command("report", short_help="Write what a store holds as CSV, JSON or Parquet")
+@click.command("report")
 @click.argument("store", type=click.Path(path_type=Path, dir_okay=False))
 @click.option(
     "--format",

@@ -24,10 +24,12 @@ EXIT_CODES = {
 }
 
 
-@click.command("verdict", short_help="Judge an image: which kernel, what ate the pool, is it KB950162")
+@click.command("verdict")
 @image_options
 @no_color_option
-@click.option("--format", "form", type=click.Choice(["text", "json", "html"]), default="text", show_default=True)
+@click.option(
+    "--format", "form", type=click.Choice(["text", "json", "html"]), default="text", show_default=True
+)
 @click.option(
     "--exit-code",
     is_flag=True,

@@ -46,6 +46,13 @@ def test_a_verdict_on_a_crash_dump_imports_no_volatility(hung: Written) -> None:
     assert not found.intersection({"volatility3", "rich"})
 
 
+def test_help_imports_no_command() -> None:
+    code = "import sys\nfrom dumpscan.cli.main import cli\ntry:\n    cli.main(['--help'])\n"
+    code += "finally:\n    print([name for name in sys.modules if name.startswith('dumpscan.cli.')])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=60)
+    assert done.stdout.splitlines()[-1] == "['dumpscan.cli.guard', 'dumpscan.cli.main']"
+
+
 def cpu_seconds(*arguments: str) -> float:
     """The least processor time of several runs of python: wall time would measure the neighbours."""
 

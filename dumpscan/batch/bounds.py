@@ -9,6 +9,7 @@ process's own memory, where psutil is installed.
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import json
 import multiprocessing
 import os
@@ -31,7 +32,7 @@ _ONE_THREAD = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 class Note:
     """A few facts in memory shared with the parent, which reads them when the worker is no more.
 
-    Keys: ``pid``, ``key`` (of the job), ``format``, ``content_id``, ``doing``.
+    Keys: ``pid``, ``job`` (see :func:`mark`), ``format``, ``content_id``, ``doing``.
     """
 
     def __init__(self, shared: Any = None) -> None:
@@ -41,7 +42,7 @@ class Note:
 
     def begin(self, key: str) -> None:
         """A new job: forget what was known of the last one."""
-        self._facts = {"pid": os.getpid(), "key": key[-400:]}
+        self._facts = {"pid": os.getpid(), "job": mark(key)}
         self._write()
 
     def add(self, **facts: Any) -> None:
@@ -59,6 +60,11 @@ class Note:
             data = json.dumps(self._facts).encode("ascii")
             if len(data) < _NOTE_BYTES:
                 self._shared.value = data
+
+
+def mark(key: str) -> str:
+    """What stands for a job's key in a note: keys may be long."""
+    return hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
 
 
 def shared_note() -> Any:

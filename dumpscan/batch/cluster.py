@@ -23,7 +23,7 @@ from dumpscan.errors import UsageError
 if TYPE_CHECKING:
     from dumpscan.batch.process import IsolatedWorker
 
-_CONNECT_SECONDS = 20
+_CONNECT_SECONDS = 10
 _PER_THREAD = 2
 """Jobs handed out for each thread of the cluster: one at work, one waiting beside it."""
 _RETRIES = 2

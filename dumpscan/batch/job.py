@@ -38,9 +38,9 @@ FAILED = tuple(status.value for status in Status if status.failed)
 class Job:
     """One file to judge.
 
-    ``key`` names it in the store (text), ``path`` opens it. ``partner`` is the .vmem file that a
-    VMware state file belongs to, when that one is analysed too. ``member`` is a file in the container
-    ``path``: the fields of a :class:`dumpscan.image.archive.Member` as JSON.
+    ``key`` names it in the store (text), ``path`` opens it. ``partner`` is the key of the .vmem file
+    that a VMware state file belongs to, when that one is analysed too. ``member`` is a file in the
+    container ``path``: the fields of a :class:`dumpscan.image.archive.Member` as JSON.
     """
 
     key: str

@@ -24,7 +24,7 @@ from typing import Any
 from pebble import ProcessExpired, ProcessPool
 
 from dumpscan.batch import worker
-from dumpscan.batch.bounds import OUT_OF_MEMORY, read_note, shared_note
+from dumpscan.batch.bounds import OUT_OF_MEMORY, mark, read_note, shared_note
 from dumpscan.batch.job import Analysis, Failure, Job, Limits, Outcome, Status
 
 _JOBS_PER_PROCESS = 250
@@ -130,7 +130,7 @@ class IsolatedWorker:
             return None
         seen = self._seen()
         self._replace()
-        if seen.get("key"):
+        if seen:
             return self._timeout()
         return self._again(RuntimeError("the worker process does not answer"))
 
@@ -171,7 +171,7 @@ class IsolatedWorker:
         """What the worker noted about this job."""
         facts = read_note(self._note)
         assert self._job is not None
-        return facts if str(self._job.key).endswith(facts.get("key") or "\0") else {}
+        return facts if facts.get("job") == mark(self._job.key) else {}
 
     def _replace(self) -> None:
         self.close()

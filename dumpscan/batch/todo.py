@@ -24,7 +24,7 @@ _TABLES = (
     "DROP TABLE IF EXISTS temp.due",
     """CREATE TEMP TABLE found (
       ord INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, path BLOB NOT NULL, size INTEGER,
-      mtime_ns INTEGER, partner BLOB, member TEXT, status TEXT, reason TEXT)""",
+      mtime_ns INTEGER, partner TEXT, member TEXT, status TEXT, reason TEXT)""",
     "CREATE TEMP TABLE due (ord INTEGER PRIMARY KEY)",
 )
 _INSERT = (
@@ -43,7 +43,7 @@ _DUE = f"""INSERT INTO temp.due SELECT f.ord FROM temp.found f LEFT JOIN images 
                OR (:changed AND (i.tool_version IS NOT :tool OR i.rules IS NOT :rules))))))
   ORDER BY f.ord"""
 _NEXT = """SELECT f.ord, f.key, f.path, f.size, f.mtime_ns, f.partner, f.member, f.status, f.reason,
-    f.partner IS NOT NULL AND EXISTS (SELECT 1 FROM temp.found p WHERE p.path = f.partner)
+    f.partner IS NOT NULL AND EXISTS (SELECT 1 FROM temp.found p WHERE p.key = f.partner)
   FROM temp.due d JOIN temp.found f ON f.ord = d.ord WHERE d.ord > ? ORDER BY d.ord LIMIT ?"""
 _COUNTS = """SELECT i.status, r.verdict, count(*) FROM temp.found f JOIN images i ON i.path = f.key
   LEFT JOIN results r ON r.image_id = i.id WHERE i.status IS NOT NULL {condition} GROUP BY 1, 2"""
@@ -125,7 +125,7 @@ class Todo:
 
 
 def _row(found: Found) -> tuple[object, ...]:
-    partner = None if found.partner is None else os.fsencode(found.partner)
+    partner = None if found.partner is None else key_of(found.partner)
     status = None if found.status is None else found.status.value
     path = os.fsencode(found.path)
     return key_of(found.path), path, found.size, found.mtime_ns, partner, status, found.reason
@@ -139,7 +139,7 @@ def _job(row: tuple[object, ...]) -> Job | Outcome:
         os.fsdecode(path),
         size if isinstance(size, int) else None,
         mtime_ns if isinstance(mtime_ns, int) else None,
-        os.fsdecode(partner) if paired and isinstance(partner, bytes) else None,
+        partner if paired and isinstance(partner, str) else None,
         member if isinstance(member, str) else None,
     )
     return job if status is None else Outcome(job, Status(status), str(reason))

@@ -84,7 +84,8 @@ def analyse(job: Job) -> Outcome:
     try:
         outcome = _look(job, known)
     except MemoryError:
-        outcome = Outcome(job, Status.MEMORY, "needs more memory than the limit allows")
+        reason = "needs more memory than the limit allows"
+        outcome = Outcome(job, Status.MEMORY, reason, failure=Failure("MemoryError"))
     except DumpscanError as error:
         status = _STATUS.get(error.exit_code, Status.ERROR)
         outcome = Outcome(job, status, str(error), failure=Failure(type(error).__name__))

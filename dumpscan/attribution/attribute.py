@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from dumpscan.attribution.clones import Collector, Family
+from dumpscan.attribution.clones import Clone, Collector, Family
 from dumpscan.attribution.descriptors import acl_words, descriptor_words, parse_acl, parse_descriptor
 from dumpscan.attribution.kinds import ACL, DESCRIPTOR, NAMES, TEXT, ZEROS
 from dumpscan.attribution.link import clone_texts, named_drivers
@@ -82,7 +82,7 @@ def _tag(
 
 def _group(family: Family) -> ContentGroup:
     top = family.clones[0]
-    text, details, names = _words(top.kind, top.content)
+    text, details, names = _words(top)
     return ContentGroup(
         size=family.size,
         kind=NAMES[top.kind],
@@ -96,8 +96,9 @@ def _group(family: Family) -> ContentGroup:
     )
 
 
-def _words(kind: int, content: bytes) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
+def _words(clone: Clone) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
     """What a content is, lines on it, and names in it."""
+    kind, content = clone.kind, clone.content
     if kind == DESCRIPTOR:
         descriptor = parse_descriptor(content)
         if descriptor is not None:
@@ -108,7 +109,7 @@ def _words(kind: int, content: bytes) -> tuple[str, tuple[str, ...], tuple[str, 
             return f"access list of {len(acl.entries)} entries", acl_words(acl), ()
     if kind == ZEROS:
         return "zeros", (), ()
-    texts = clone_texts(kind, content)
+    texts = clone_texts(clone)
     if kind == TEXT:
         return texts[0], tuple(f"then {text}" for text in texts[1:]), names_in(texts[:1])
     shown = content[:32].hex(" ", 4)

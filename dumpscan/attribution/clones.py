@@ -1,13 +1,15 @@
 """Block contents counted: which are identical, which are nearly so.
 
-Two contents are identical when the bytes that their structure claims are equal; they are nearly so
-when they differ in kernel addresses, in the digits of a text, or in the slack behind the request
-only. Batches are reduced to their different contents before anything is kept, so that memory stays
-bounded: a leak of millions of clones is one row.
+Two contents are identical when the bytes that their structure claims are equal, what may be slack
+behind the request left out; they are nearly so when they differ in kernel addresses or in the digits
+of a text only. The trap of the area: counted strings have no terminator, and what is left over
+behind them may look like one letter more. Batches are reduced to their different contents before
+anything is kept, so that memory stays bounded: a leak of millions of clones is one row.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dumpscan.attribution.kinds import OTHER, TEXT, classify
+from dumpscan.attribution.strings import wide_text
 from dumpscan.pool.contents import Contents
-from dumpscan.records import record
+from dumpscan.records import record, replace
 
 MOST_DIFFERENT = 20_000
 """Different contents kept for one tag, pool and size. What comes later is only counted."""
@@ -29,12 +32,13 @@ U8 = NDArray[np.uint8]
 @record
 class Clone:
     """One content. ``content`` is one block's bytes as they are; ``kind`` of
-    :mod:`dumpscan.attribution.kinds`; ``va`` the address of that block."""
+    :mod:`dumpscan.attribution.kinds`; ``va`` the address of that block; ``text`` what a text says."""
 
     kind: int
     content: bytes
     copies: int
     va: int
+    text: str = ""
 
 
 @record
@@ -73,7 +77,8 @@ class Collector:
         kinds, extent = classify(rows)
         width = rows.shape[1]
         # A text that ends well before the row may have another one behind it: keep that apart.
-        extent[(kinds == TEXT) & (extent < width - 2 * self._slack - 2)] = width
+        extent[(kinds == TEXT) & (extent < width - 2 * self._slack - 4)] = width
+        extent[kinds == OTHER] = width - self._slack
         plain = rows.copy()
         cut = np.flatnonzero(extent < width)
         plain[cut] = np.where(np.arange(width) < extent[cut, None], plain[cut], 0)
@@ -100,29 +105,58 @@ class Collector:
             return
         contents, entries = list(known), list(known.values())
         kinds = np.array([entry[1] for entry in entries], np.uint8)
-        width = len(contents[0])
-        rows = np.frombuffer(b"".join(contents), np.uint8).reshape(len(contents), width).copy()
-        self._blur(rows, kinds)
-        groups: dict[tuple[int, bytes], list[Clone]] = {}
-        for row, (count, kind, va, content) in zip(rows, entries, strict=True):
-            groups.setdefault((kind, row.tobytes()), []).append(Clone(kind, content, count, va))
-        for (kind, _), clones in groups.items():
-            clones.sort(key=lambda clone: (-clone.copies, clone.va))
+        left_over = (self._slack + 2) // 2
+        texts = _true_texts(contents, entries, left_over)
+        rows = np.frombuffer(b"".join(contents), np.uint8).reshape(len(contents), -1).copy()
+        others = np.flatnonzero(kinds == OTHER)
+        blurred = rows[others]
+        mask_addresses(blurred, self._pointer_size)
+        rows[others] = blurred
+        groups: dict[tuple[int, bytes | str], dict[bytes, Clone]] = {}
+        for index, (count, kind, va, content) in enumerate(entries):
+            text = texts.get(index, "")
+            key = _DIGITS.sub("#", text) if kind == TEXT else rows[index].tobytes()
+            same = _said(contents[index], text, left_over) if kind == TEXT else contents[index]
+            group = groups.setdefault((kind, key), {})
+            group[same] = _joined(group.get(same), Clone(kind, content, count, va, text))
+        for (kind, _), found in groups.items():
+            clones = sorted(found.values(), key=lambda clone: (-clone.copies, clone.va))
             yield Family(size, kind, tuple(clones))
 
-    def _blur(self, rows: U8, kinds: NDArray[np.uint8]) -> None:
-        """Blank what makes near-identical contents differ, in place."""
-        texts = np.flatnonzero(kinds == TEXT)
-        letters = rows[texts].view("<u2")
-        letters[(letters >= 0x30) & (letters <= 0x39)] = ord("#")
-        letters[np.cumsum(letters == 0, axis=1) > 0] = 0
-        rows[texts] = letters.view(np.uint8)
-        others = np.flatnonzero(kinds == OTHER)
-        plain = rows[others]
-        mask_addresses(plain, self._pointer_size)
-        if self._slack:
-            plain[:, plain.shape[1] - self._slack :] = 0
-        rows[others] = plain
+
+def _said(content: bytes, text: str, left_over: int) -> bytes:
+    """What makes a text content itself: the text, and what stands behind it unless that is slack."""
+    letters = len(content) // 2 - len(text)
+    return content[: 2 * len(text)] if letters <= left_over else content
+
+
+def _joined(old: Clone | None, new: Clone) -> Clone:
+    """Two clones of one text as one, the commoner one's bytes standing for both."""
+    if old is None:
+        return new
+    first, second = (old, new) if old.copies >= new.copies else (new, old)
+    return replace(first, copies=first.copies + second.copies)
+
+
+_DIGITS = re.compile(r"\d")
+_COMMONER = 10
+
+
+def _true_texts(contents: list[bytes], entries: list[list[Any]], most: int) -> dict[int, str]:
+    """The text of each text content. One that is a far commoner text and a letter or a few more, in
+    the last ``most`` letters of its block (two bytes of request and the slack), is taken for that
+    text with something left over behind it."""
+    texts = {i: wide_text(contents[i]) for i, entry in enumerate(entries) if entry[1] == TEXT}
+    counts: dict[str, int] = {}
+    for index, text in texts.items():
+        counts[text] = counts.get(text, 0) + entries[index][0]
+    for index, text in texts.items():
+        room = len(contents[index]) // 2 - len(text)
+        for cut in range(1, most + 1 - min(room, most)):
+            if counts.get(text[:-cut], 0) >= _COMMONER * counts[text]:
+                texts[index] = text[:-cut]
+                break
+    return texts
 
 
 def mask_addresses(rows: U8, pointer_size: int) -> None:

@@ -22,6 +22,8 @@ I64 = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
 _LEAST_TEXT = 4
+_TAIL = 12
+"""Letters at the end of a row among which a counted string may end."""
 _LAST_LETTER = 0x2FFF
 """Latin to symbols; two ASCII letters read as one UTF-16 character are above."""
 
@@ -43,13 +45,22 @@ def classify(rows: U8) -> tuple[U8, I64]:
 
 
 def _texts(rows: U8) -> tuple[Mask, I64]:
-    """UTF-16 text from the first byte on, up to a zero character or the end."""
+    """UTF-16 text from the first byte on, up to its terminator.
+
+    Counted strings have none: they may end near the end of the row, where what follows is left over
+    from an earlier owner. There only ASCII counts as text.
+    """
     letters = rows.view("<u2")
-    zero = letters == 0
-    length = np.where(zero.any(axis=1), zero.argmax(axis=1), letters.shape[1])
-    odd = (letters < 0x20) | (letters > _LAST_LETTER) | ((letters >= 0x7F) & (letters < 0xA0))
-    first_odd = np.where(odd.any(axis=1), odd.argmax(axis=1), letters.shape[1])
-    return (length >= _LEAST_TEXT) & (first_odd >= length), np.minimum(2 * length + 2, rows.shape[1])
+    count = letters.shape[1]
+    ascii_letters = (letters >= 0x20) & (letters < 0x7F)
+    good = ascii_letters | ((letters >= 0xA0) & (letters <= _LAST_LETTER))
+    tail = max(0, count - _TAIL)
+    good[:, tail:] = ascii_letters[:, tail:]
+    length = np.where(good.all(axis=1), count, (~good).argmax(axis=1))
+    ended = (length >= tail) | (letters[np.arange(len(rows)), np.minimum(length, count - 1)] == 0)
+    plain = (np.where(np.arange(count) < length[:, None], ascii_letters, False)).sum(axis=1)
+    found = (length >= _LEAST_TEXT) & ended & (4 * plain >= 3 * length)
+    return found, np.minimum(2 * length, rows.shape[1])
 
 
 def _number(rows: U8, at: I64, size: int) -> I64:

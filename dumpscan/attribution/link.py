@@ -8,22 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from dumpscan.attribution.clones import Family
+from dumpscan.attribution.clones import Clone, Family
 from dumpscan.attribution.kinds import ACL, DESCRIPTOR, TEXT, ZEROS
-from dumpscan.attribution.strings import MOST_SHOWN, names_in, stem, texts_in, wide_text
+from dumpscan.attribution.strings import MOST_SHOWN, names_in, stem, texts_in
 from dumpscan.model import Drivers
 from dumpscan.model_attribution import NamedDriver
 
 MOST_DRIVERS = 20
 
 
-def clone_texts(kind: int, content: bytes) -> list[str]:
+def clone_texts(clone: Clone) -> list[str]:
     """What can be read in a block."""
-    if kind == TEXT:
-        first = wide_text(content)
-        rest = texts_in(content[2 * len(first) + 2 :])
-        return [first[:MOST_SHOWN], *rest]
-    return [] if kind in (ACL, DESCRIPTOR, ZEROS) else texts_in(content)
+    if clone.kind == TEXT:
+        behind = clone.content[2 * len(clone.text) :]
+        return [clone.text[:MOST_SHOWN], *(texts_in(behind) if behind[:2] == b"\0\0" else ())]
+    return [] if clone.kind in (ACL, DESCRIPTOR, ZEROS) else texts_in(clone.content)
 
 
 def named_drivers(found: Mapping[str, Iterable[Family]], drivers: Drivers) -> tuple[NamedDriver, ...]:
@@ -36,7 +35,7 @@ def named_drivers(found: Mapping[str, Iterable[Family]], drivers: Drivers) -> tu
     for tag, families in found.items():
         for family in families:
             for clone in family.clones:
-                texts = clone_texts(clone.kind, clone.content)
+                texts = clone_texts(clone)
                 used = texts[:1] if clone.kind == TEXT else texts
                 named: dict[str, str] = {}
                 for text in used:
@@ -50,7 +49,7 @@ def named_drivers(found: Mapping[str, Iterable[Family]], drivers: Drivers) -> tu
     known = drivers.ring_entries is not None
     rows = []
     for (service, tag), forms in blocks.items():
-        text, copies = max(forms.items(), key=lambda item: item[1])
+        text, copies = max(forms.items(), key=lambda item: (item[1], len(item[0])))
         entry = ring.get(service)
         rows.append(
             NamedDriver(

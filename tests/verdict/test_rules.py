@@ -58,7 +58,8 @@ def written(folder: Path, text: str, name: str = "mine.toml") -> Path:
 def test_every_threshold_of_the_builtin_signature_has_unit_and_rationale_and_is_used() -> None:
     signature = builtin_signature()
     used = {signature.minimum_coverage}
-    for condition in signature.conditions:
+    assert signature.series is not None
+    for condition in (*signature.conditions, *signature.series.conditions):
         used |= {condition.at_least, condition.at_most, condition.baseline, condition.tolerance}
     assert set(signature.thresholds) == used - {None}
     for threshold in signature.thresholds.values():

@@ -167,6 +167,8 @@ class Case:
         pictures = draw(self.kernel, verdict.pool.tags, verdict.signature.tags)
         if pictures is not None and pictures.share == 1.0:
             verdict = replace(verdict, pool=self._reconciled(verdict.pool))
+            if verdict.attribution is not None:
+                verdict = replace(verdict, attribution=self.attribution().attribution)
         return replace(verdict, pictures=pictures)
 
     def _reconciled(self, pool: Pool) -> Pool:

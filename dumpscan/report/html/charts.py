@@ -26,7 +26,7 @@ class Bar(NamedTuple):
     value: float
     text: str
     marked: bool = False
-    colour: str = ""
+    colour: str = "bar"
 
 
 class Stack(NamedTuple):
@@ -83,7 +83,7 @@ def bars(title: str, rows: Sequence[Bar], text: str) -> Markup:
     for index, row in enumerate(rows):
         top = index * _ROW
         length = _LONGEST * max(row.value, 0) / largest
-        colour = row.colour or ("c0" if row.marked else "bar")
+        colour = row.colour
         strong = " strong" if row.marked else ""
         label = shown((_MARK if row.marked else "") + row.label)
         drawn += [
@@ -106,7 +106,8 @@ def columns(title: str, stacks: Sequence[Stack], text: str, *, axis: str, unit: 
     parts = [*_grid(scale.values, scale.top, figures.count), _unit(unit)]
     slot = (1 - _PLOT_LEFT) / max(len(stacks), 1)
     width = min(slot * 0.72, 0.09)
-    every = -(-len(stacks) // 10)
+    letters = sum(len(stack.label) + 2 for stack in stacks)
+    every = max(1, -(-letters // 48))  # what a narrow screen has room for
     for index, stack in enumerate(stacks):
         centre = _PLOT_LEFT + slot * (index + 0.5)
         parts += _column(stack, centre - width / 2, width, scale.top)

@@ -40,8 +40,8 @@ def pool_map(given: PoolMap, signature: tuple[str, ...]) -> Markup:
     words = "; ".join(f"{text}: {given.pages[sign]:,}" for sign, _, text in names)
     picture = _picture(given, f"{title}. {size} Pages: {words}")
     legend = parts.legend((colour, f"{text} · {given.pages[sign]:,}") for sign, colour, text in names)
-    caption = Markup('<p class="quiet">{}</p>').format(_addresses(given.segments) + ". Legend: pages.")
-    return parts.figure(title, picture, text=size + left_out, legend=legend + caption)
+    where = f"{_addresses(given.segments)}. {size}{left_out} The legend counts pages."
+    return parts.figure(title, picture, text=where, legend=legend)
 
 
 def _names(given: PoolMap, signature: tuple[str, ...]) -> list[tuple[str, str, str]]:

@@ -9,6 +9,7 @@ style attributes.
 from __future__ import annotations
 
 import math
+import re
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -19,9 +20,20 @@ from dumpscan.report.safe import printable
 Value = str | int | float | None
 
 
+_QUOTED_TAG = re.compile(r"'[^']{4}'")
+
+
 def shown(text: object) -> Markup:
-    """Untrusted text as markup: escaped, with control and direction characters visible."""
-    return text if isinstance(text, Markup) else escape(printable(str(text)))
+    """Untrusted text as markup: escaped, with control and direction characters visible.
+
+    The blanks of a quoted tag (``'Pp  '``) are held together and never run into one.
+    """
+    if isinstance(text, Markup):
+        return text
+    plain = printable(str(text))
+    if "'" in plain:
+        plain = _QUOTED_TAG.sub(lambda tag: tag[0].replace(" ", "\xa0"), plain)
+    return escape(plain)
 
 
 def element(name: str, *content: object, **attributes: Value) -> Markup:

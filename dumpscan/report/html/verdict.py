@@ -17,6 +17,7 @@ from dumpscan.report.html import parts, verdict_pool
 from dumpscan.report.html.page import Banner, Embedded, Section, page
 from dumpscan.report.html.verdict_evidence import evidence_section
 from dumpscan.report.html.verdict_machine import drivers_section, machine_section
+from dumpscan.report.html.verdict_who import who_section
 
 _TONES = {"exhibits": "bad", "unexpected": "bad", "does-not-exhibit": "good"}
 _WORDS = {
@@ -44,6 +45,7 @@ def render(verdict: Verdict, *, home: tuple[str, str] | None = None) -> str:
 def sections(verdict: Verdict) -> Iterator[Section]:
     """The parts of the report in order; one with an empty body is to be left out."""
     yield _action_section(verdict)
+    yield who_section(verdict)
     yield evidence_section(verdict)
     yield machine_section(verdict)
     yield from verdict_pool.sections(verdict)
@@ -81,6 +83,10 @@ def _figures(verdict: Verdict) -> Iterator[tuple[str, str, str]]:
             octets = figures.size(use.paged.bytes + use.nonpaged.bytes)
             number = use.paged.outstanding + use.nonpaged.outstanding
             yield f"{figures.tag(tag)} outstanding", figures.count(number), octets
+    often = max(verdict.drivers.recent, key=lambda each: each.count, default=None)
+    ring = verdict.drivers.ring_entries or 0
+    if often is not None and often.count > 1 and 2 * often.count >= ring > 0:
+        yield "Unloaded again and again", often.name, f"{often.count} of the last {ring} unloads"
     yield "Kernel", verdict.kernel.version or "unknown", _FIX_WORDS.get(verdict.fix.state, verdict.fix.state)
 
 
@@ -139,4 +145,5 @@ def _suspects(verdict: Verdict) -> Markup:
         )
         for each in verdict.suspects
     ]
-    return parts.table(parts.Table("Who else holds a remarkable share of a pool", columns, rows, stacked=True))
+    caption = "Who else holds a remarkable share of a pool"
+    return parts.table(parts.Table(caption, columns, rows, stacked=True))

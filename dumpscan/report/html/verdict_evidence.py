@@ -19,9 +19,9 @@ _OUTCOMES = {
 _THRESHOLD = re.compile(r" \(threshold: ([^()]*)\)")
 _COLUMNS = (
     parts.Column("Finding"),
-    parts.Column("Outcome"),
+    parts.Column("Outcome", "short"),
     parts.Column("Value", "number"),
-    parts.Column("Threshold"),
+    parts.Column("Threshold", "short"),
     parts.Column("Meaning"),
     parts.Column("Read from", "where"),
 )

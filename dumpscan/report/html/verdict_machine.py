@@ -123,9 +123,8 @@ def _event(entry: Unload) -> charts.Event | None:
 def _unloads(drivers: Drivers) -> Markup:
     if not drivers.recent:
         return Markup("")
-    columns = [
-        parts.Column("Driver"), parts.Column("Unloads", "number"), parts.Column("First"), parts.Column("Last"),
-    ]  # fmt: skip
+    number = parts.Column("Unloads", "number")
+    columns = [parts.Column("Driver"), number, parts.Column("First"), parts.Column("Last")]
     rows: Sequence[tuple[str, ...]] = [
         (each.name, figures.count(each.count), _moment(each.first), _moment(each.last))
         for each in drivers.recent

@@ -16,6 +16,7 @@ from dumpscan.report.html.poolmap import pool_map
 _TOP = 14
 _BAD, _WARN = 0.9, 0.75
 _SIZES = 24
+_SIZES_TITLE = "Sizes of the signature's allocations"
 _POOLS = ("nonpaged", "paged")
 
 
@@ -62,7 +63,7 @@ def _bars(verdict: Verdict, pool: str) -> Markup | None:
     rows = [row for row in _rows(verdict) if row.pool == pool and table.total_bytes(row) > 0]
     if not rows:
         return None
-    marked = set(verdict.signature.tags)
+    marked = verdict.signature.tags
     shown = [row for index, row in enumerate(rows) if index < _TOP or row.tag in marked]
     limits = verdict.pool.paged if pool == "paged" else verdict.pool.nonpaged
     total = limits.used_bytes or sum(table.total_bytes(row) for row in rows)
@@ -72,6 +73,7 @@ def _bars(verdict: Verdict, pool: str) -> Markup | None:
             table.total_bytes(row),
             f"{figures.size(table.total_bytes(row))} · {figures.percent(table.total_bytes(row) / total)}",
             row.tag in marked,
+            f"c{marked.index(row.tag)}" if row.tag in marked else "bar",
         )
         for row in shown
     ]
@@ -93,7 +95,7 @@ def _sizes_section(verdict: Verdict, pictures: Pictures) -> Section:
         "Resident allocations of the signature's tags, header included. A leak shows as one or two sizes "
         "far above all others: the same code, over and over."
     )
-    return Section("sizes", "Sizes of the signature's allocations", parts.joined(*kept), lead + _share(pictures))
+    return Section("sizes", _SIZES_TITLE, parts.joined(*kept), lead + _share(pictures))
 
 
 def _share(pictures: Pictures) -> str:
@@ -122,7 +124,7 @@ def _histogram(verdict: Verdict, pictures: Pictures, pool: str) -> Markup | None
 
 def _size_table(found: Sequence[Histogram]) -> Markup:
     number = "number"
-    columns = [parts.Column("Tag", "code"), parts.Column("Bytes", number), parts.Column("Allocations", number)]
+    columns = [parts.Column("Tag", "code"), parts.Column("Bytes", number), parts.Column("Blocks", number)]
     rows = [
         (parts.Cell(parts.tag(each.tag)), figures.count(size.size), figures.count(size.count))
         for each in found

@@ -3,9 +3,10 @@
    read and set as text; the page is complete without this script. */
 (() => {
   const unknown = "-";
+  const plain = (text) => text.replaceAll("\u00a0", " ").toLowerCase();
   const value = (row, column, numeric) => {
     const cell = row.cells[column];
-    const text = (cell.dataset.v ?? cell.textContent).trim();
+    const text = cell.dataset.v ?? cell.textContent.trim();
     if (text === unknown || text === "") return null;
     return numeric ? Number(text.replaceAll(",", "")) : text;
   };
@@ -36,12 +37,12 @@
   for (const box of document.querySelectorAll(".table.tools")) {
     const table = box.querySelector("table");
     const rows = Array.from(table.tBodies[0].rows);
-    const texts = rows.map((row) => row.textContent.toLowerCase());
+    const texts = rows.map((row) => plain(row.textContent));
     const search = box.querySelector("input");
     const selects = Array.from(box.querySelectorAll("select"));
     const output = box.querySelector("output");
     const filter = (remark) => {
-      const wanted = search.value.toLowerCase();
+      const wanted = plain(search.value);
       let count = 0;
       rows.forEach((row, index) => {
         const fits = texts[index].includes(wanted) && selects.every((select) =>
@@ -60,10 +61,15 @@
     filter();
   }
 
-  for (const region of document.querySelectorAll(".scroll")) {
-    /* Only what scrolls needs to be reached by keyboard. */
-    if (region.scrollWidth <= region.clientWidth) region.removeAttribute("tabindex");
-  }
+  const reach = () => {
+    for (const region of document.querySelectorAll(".scroll")) {
+      /* Only what scrolls needs to be reached by keyboard. */
+      if (region.scrollWidth > region.clientWidth) region.tabIndex = 0;
+      else region.removeAttribute("tabindex");
+    }
+  };
+  window.addEventListener("resize", reach);
+  reach();
 
   for (const button of document.querySelectorAll("button[data-download]")) {
     button.hidden = false;

@@ -156,7 +156,8 @@ def nginx(folder: Path, state: Path) -> Iterator[str]:
 
 def wait_for(address: str, process: subprocess.Popen[bytes]) -> None:
     """Return when a server answers, with whatever. :raises RuntimeError: it does not."""
-    end = time.monotonic() + 10
+    # moto takes half a minute to start on a busy machine.
+    end = time.monotonic() + 60
     while time.monotonic() < end and process.poll() is None:
         try:
             urlopen(address, timeout=1).close()

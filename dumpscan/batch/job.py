@@ -108,3 +108,4 @@ class Analysis:
     thresholds: str | None = None
     signatures: tuple[str, ...] = ()
     symbols: tuple[str, ...] = ()
+    contents: bool = True

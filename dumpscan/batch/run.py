@@ -46,6 +46,7 @@ class Plan:
             "thresholds": analysis.thresholds,
             "signatures": analysis.signatures,
             "symbols": analysis.symbols,
+            "contents": analysis.contents,
             "retry_failed": self.again.failed,
             "reanalyse": self.again.reanalyse,
         }

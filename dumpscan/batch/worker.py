@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 from dumpscan.batch import hooks
 from dumpscan.batch.bounds import Note, bound
 from dumpscan.batch.containers import extracted, is_container, listed
+from dumpscan.batch.discover import is_url
 from dumpscan.batch.job import Analysis, Failure, Job, Outcome, Status
-from dumpscan.errors import DumpscanError, ExitCode, UnsupportedImage
+from dumpscan.errors import DumpscanError, ExitCode
 
 if TYPE_CHECKING:
     from dumpscan.case import Case, Options
@@ -115,33 +116,29 @@ def _look(job: Job, known: _Known) -> Outcome:
         with known.phase("unpack"), extracted(job) as path:
             return _judge(job, str(path), known)
     with known.phase("identify"):
-        kind = _identify(job, known)
+        kind = _identify(job.path, known)
     hooks.misbehave(job.key)
     if kind == "vmware-state" and job.partner is not None:
         reason = f"state file of {os.path.basename(job.partner)}, analysed with it"
         return Outcome(job, Status.SKIPPED, reason)
-    if is_container(kind):
+    if is_container(kind) and not is_url(job.path):
         with known.phase("list"):
             return listed(job)
     return _judge(job, job.path, known)
 
 
-def _identify(job: Job, known: _Known) -> str:
-    from dumpscan.batch.discover import is_url
-
-    if is_url(job.path):
-        raise UnsupportedImage(f"{job.path}: remote images are not read yet; copy it to a local disk")
-    return _sniff(job.path, known)
-
-
-def _sniff(path: str, known: _Known) -> str:
+def _identify(path: str, known: _Known) -> str:
+    """The kind of a file. What lies on a server gets no content id: it would cost dozens of requests."""
     from dumpscan.batch.identity import content_id
-    from dumpscan.image.recognise import HEAD, TAIL, sniff
-    from dumpscan.image.source import map_file
+    from dumpscan.image.recognise import HEAD, TAIL, open_source, sniff
+    from dumpscan.image.source import is_address
 
-    source = map_file(Path(path))
+    source = open_source(path)
     kind = sniff(source.take(0, HEAD), source.take(max(source.size - TAIL, 0), TAIL))
-    known.learn(content_id=content_id(source), **({} if kind == "raw" else {"format": kind}))
+    if kind != "raw":
+        known.learn(format=kind)
+    if not is_address(path):
+        known.learn(content_id=content_id(source))
     return kind
 
 
@@ -149,7 +146,7 @@ def _judge(job: Job, path: str, known: _Known) -> Outcome:
     from dumpscan.case import open_case
 
     if job.member is not None:
-        _sniff(path, known)
+        _identify(path, known)
     with known.phase("open"):
         case = open_case(path, _options())
     try:
@@ -184,5 +181,11 @@ def _options() -> Options:
         given = _self.analysis
         settings = Settings.load(given.thresholds, given.signatures)
         folders = tuple(Path(folder) for folder in given.symbols)
-        _self.options = Options(given.census, folders, settings, _self.note)
+        _self.options = Options(
+            census=given.census,
+            symbol_dirs=folders,
+            settings=settings,
+            progress=_self.note,
+            contents=given.contents,
+        )
     return _self.options

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from dumpscan.cli.common import contents_option
 from dumpscan.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -108,6 +109,7 @@ def _rules(command: click.decorators.FC) -> click.decorators.FC:
 )
 @_options
 @_rules
+@contents_option
 def command(
     paths: tuple[str, ...],
     store: Path,
@@ -123,11 +125,13 @@ def command(
     signatures: tuple[str, ...],
     symbols: tuple[str, ...],
     quiet: bool,
+    contents: bool,
 ) -> int:
     """Judge every image that PATH... name, and keep the results in a store.
 
-    PATH is an image, a folder (with all below), a glob, or @FILE with one of these on each line.
-    Images are known by content; everything else is skipped with a recorded reason. The same command
+    PATH is an image, a folder (with all below), a glob, an address (https://, s3://), or @FILE with
+    one of these on each line. Compressed containers are looked into. Images are known by content;
+    everything else is skipped with a recorded reason. The same command
     again continues where it was ended, however it was ended. Exit code 1: some images could not be
     judged.
     """
@@ -141,7 +145,7 @@ def command(
         workers=workers or _cores(),
         cluster=cluster,
         limits=Limits(timeout, memory << 20 if memory else None),
-        analysis=Analysis(census, thresholds, signatures, symbols),
+        analysis=Analysis(census, thresholds, signatures, symbols, contents),
         again=Again(retry_failed, reanalyse),
     )
     return _run(plan, jsonl=jsonl, quiet=quiet)

@@ -11,7 +11,6 @@ import gzip
 import io
 import os
 import random
-import struct
 import tarfile
 import zipfile
 from functools import cache
@@ -156,9 +155,7 @@ def refused(archive: Archive, each: int) -> None:
         archive.bytes(f"notes/{number}.dmp", words.encode(), "skipped")
         # The signature of a crash dump without its second word.
         archive.bytes(f"broken/{number}.dmp", b"PAGE" + rng.randbytes(8188), "damaged")
-        # MINIDUMP_HEADER: signature, version, one stream, its directory right behind the header.
-        mini = struct.pack("<4sIIIIIQ", b"MDMP", 0xA793, 1, 32, number, 0, 0) + bytes(8192)
-        archive.bytes(f"mini/{number}.mdmp", mini, "unsupported")
+        archive.bytes(f"asleep/{number}.sys", b"hibr" + rng.randbytes(8188), "unsupported")
         archive.bytes(f"empty/{number}.dmp", b"", "skipped")
 
 

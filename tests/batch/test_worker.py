@@ -36,7 +36,8 @@ def test_every_kind_is_judged(kind: str, originals: Path) -> None:
     [
         (b"", Status.SKIPPED, "the file is empty"),
         (b"words " * 4000, Status.SKIPPED, "a text file"),
-        (b"MDMP" + bytes(9000), Status.UNSUPPORTED, "user-mode minidump"),
+        (b"MDMP" + bytes(9000), Status.SKIPPED, "user-mode minidump"),
+        (b"hibr" + bytes(9000), Status.UNSUPPORTED, "hibernation file"),
         (b"PAGE" + b"\xff" * 8188, Status.DAMAGED, "instead of DUMP"),
     ],
 )
@@ -98,8 +99,9 @@ def test_members_of_one_name_have_keys_of_their_own(archive: Archive) -> None:
     import zipfile
 
     path = archive.root / "twice.zip"
-    with zipfile.ZipFile(path, "w") as sink, pytest.warns(UserWarning, match="Duplicate name"):
+    with zipfile.ZipFile(path, "w") as sink:
         sink.writestr("x", b"one")
-        sink.writestr("x", b"two")
+        with pytest.warns(UserWarning, match="Duplicate name"):
+            sink.writestr("x", b"two")
     keys = [each.key for each in analyse(job(path)).members]
     assert keys == [f"{path}!x#0", f"{path}!x#1"]

@@ -6,7 +6,6 @@ from reading an image back.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +35,8 @@ class Sample:
 
 
 @pytest.fixture(scope="module", params=sorted(samples.PROFILES))
-def sample(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sample]:
-    yield Sample(request.param, tmp_path_factory.mktemp(request.param), scenario="leak", cycles=1500)
+def sample(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Sample:
+    return Sample(request.param, tmp_path_factory.mktemp(request.param), scenario="leak", cycles=1500)
 
 
 def containers() -> list[str]:

@@ -7,29 +7,15 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.images import folder, image
 from benchmarks.measure import median_wall, paired, peak_anonymous, run
+from benchmarks.row import Row, dumpscan
+from benchmarks.series_cases import attribute_blocks, compare_three
 from benchmarks.symbols import private_symbols
 
 _MB = 1 << 20
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of the record. ``good`` tells whether the aim is met; None: nothing to compare with."""
-
-    what: str
-    figure: str
-    aim: str
-    good: bool | None
-
-
-def dumpscan(*arguments: str) -> list[str]:
-    """A dumpscan command line of this checkout's environment."""
-    return [str(Path(sys.executable).with_name("dumpscan")), *arguments]
 
 
 def vol(path: Path, plugin: str) -> list[str]:
@@ -142,6 +128,8 @@ CASES: dict[str, Callable[[], Iterator[Row]]] = {
     "walk": page_walk,
     "poolscanner": walk_against_poolscanner,
     "raw": raw_image,
+    "compare": compare_three,
+    "attribute": attribute_blocks,
 }
 
 

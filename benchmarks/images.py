@@ -19,6 +19,14 @@ SPECS: dict[str, tuple[str, dict[str, Any]]] = {
     "pool-250mb": ("crash32-full", {**_LARGE, "pool_mb": 250}),
     "pool-512mb": ("crash64-full", {**_LARGE, "profile": "vista-sp1-x64", "pool_mb": 512}),
     "raw-2gb": ("raw", _LARGE),
+    **{
+        f"series-{i}": (
+            "crash32-kernel",
+            {"ram_mb": 128, "cycles": 5000 * i, "boot_time": 1211900000.0, "uptime": 14400.0 * i},
+        )
+        for i in (1, 2, 3)
+    },
+    "leak-100k": ("crash32-kernel", {"ram_mb": 256, "cycles": 34000, "paged_out": 0.0}),
 }
 """Name -> container and parameters of the writer. XP SP3 PAE where nothing else is said; its address
 space has no room for 512 MB of paged pool, so that one is a 64-bit Vista."""

@@ -49,7 +49,7 @@ def named_drivers(found: Mapping[str, Iterable[Family]], drivers: Drivers) -> tu
     known = drivers.ring_entries is not None
     rows = []
     for (service, tag), forms in blocks.items():
-        text, copies = max(forms.items(), key=lambda item: (item[1], len(item[0])))
+        text, copies = _best_form(forms)
         entry = ring.get(service)
         rows.append(
             NamedDriver(
@@ -66,3 +66,11 @@ def named_drivers(found: Mapping[str, Iterable[Family]], drivers: Drivers) -> tu
         )
     rows.sort(key=lambda row: (-row.blocks, row.service, row.tag))
     return tuple(rows[:MOST_DRIVERS])
+
+
+def _best_form(forms: Mapping[str, int]) -> tuple[str, int]:
+    """The text that tells most: a service's registry path if it is about as common as any, else the
+    commonest."""
+    most = max(forms.values())
+    common = [item for item in forms.items() if 2 * item[1] >= most]
+    return max(common, key=lambda item: ("\\services\\" in item[0].lower(), item[1], len(item[0])))

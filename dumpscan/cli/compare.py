@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 @click.option("--tag", "tags", multiple=True, metavar="GLOB", help=TAG_HELP)
 @click.option("--top", type=click.IntRange(min=1), metavar="N", help="In text: only the N that grew most.")
 @contents_option
-@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.option(
+    "--format", "form", type=click.Choice(["text", "json", "html"]), default="text", show_default=True
+)
 def command(
     images: tuple[Path | str, ...],
     output: Path | None,
@@ -51,6 +53,11 @@ def command(
         from dumpscan.report import json
 
         emit([json.render(found)], output)
+        return
+    if form == "html":
+        from dumpscan.report.html import compare as html
+
+        emit([html.render(found)], output)
         return
     from dumpscan.report import compare as report
 

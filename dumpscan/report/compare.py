@@ -76,12 +76,13 @@ def _facts(found: Comparison) -> list[tuple[str, str]]:
     span += [f"{found.unloads:,} driver unloads"] if found.unloads is not None else []
     if span:
         rows.append(("Between", " and ".join(span)))
-    rows.append(("Pool", f"paged {_pool(found.pool.paged)}"))
-    rows.append(("", f"nonpaged {_pool(found.pool.nonpaged)}"))
+    rows.append(("Pool", f"paged {pool_text(found.pool.paged)}"))
+    rows.append(("", f"nonpaged {pool_text(found.pool.nonpaged)}"))
     return rows
 
 
-def _pool(pool: PoolGrowth) -> str:
+def pool_text(pool: PoolGrowth) -> str:
+    """Levels, limit, rate and when it is full, in one line."""
     levels = " -> ".join(figures.size(point.used_bytes) for point in pool.points)
     text = f"{levels} of {figures.size(pool.points[-1].limit_bytes)}"
     if pool.bytes_per_hour is not None:

@@ -88,7 +88,8 @@ def test_the_verdict_is_over_the_series_and_names_the_driver(leak: Series) -> No
 def test_json_is_the_contract_and_can_be_read_back(leak: Series) -> None:
     raw = json.loads(run("compare", *leak.paths, "--format", "json").stdout)
     assert raw["schema"] == "dumpscan.compare/1"
-    assert [(i["system_time"], i["uptime_seconds"]) for i in raw["images"]][0] == (
+    first = raw["images"][0]
+    assert (first["system_time"], first["uptime_seconds"]) == (
         "2008-05-27T16:53:20Z",
         7200,
     )

@@ -1,0 +1,65 @@
+"""The comparison as one HTML file: curves, tables, untrusted text kept as text, quiet in a browser."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dumpscan.compare.build import compare
+from dumpscan.model import PoolUse, TagUse, to_dict
+from dumpscan.model_compare import Comparison
+from dumpscan.report.html.compare import render
+from tests.compare.test_growth import point
+from tests.report.browser import Browser, start, too_wide, violations
+
+EVIL = "<s>\u202e"
+
+
+def series(tag: str = "NavE") -> Comparison:
+    def extra(count: int) -> tuple[TagUse, ...]:
+        return (TagUse(tag, PoolUse(count, 0, count, count * 64), PoolUse(0, 0), "tracker"),)
+
+    points = ((2, 1000, 12.0), (4, 2000, 14.0), (6, 3000, 16.0))
+    return compare([point(h, n, 2 * n, unloads=n, used=mb, extra=extra(n // 10)) for h, n, mb in points])
+
+
+def test_what_it_shows() -> None:
+    text = render(series())
+    assert text.count("<svg") >= 3
+    assert "full at" in text and "2008-05-28T22:00:00Z" in text  # 1 MB an hour, 16 MB left at 06:00
+    assert "<h2" in text and "What to do" in text
+    assert "https://" not in text.replace("http://support.microsoft.com", "")
+
+
+def test_text_from_an_image_stays_text() -> None:
+    text = render(series(EVIL))
+    assert "<s>" not in text and "\u202e" not in text
+    assert "&lt;s&gt;\\u202e" in text
+
+
+def test_the_document_is_in_it() -> None:
+    found = series()
+    [block] = re.findall(r'<script[^>]*type="application/json"[^>]*>(.*?)</script>', render(found), re.DOTALL)
+    assert json.loads(block) == to_dict(found)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    found = start()
+    yield found
+    found.close()
+
+
+@pytest.mark.parametrize("width", [1280, 400])
+def test_it_opens_silently_and_fits(browser: Browser, tmp_path: Path, width: int) -> None:
+    path = tmp_path / "compare.html"
+    path.write_text(render(series(EVIL)), encoding="utf-8", newline="\n")
+    page = browser.open(path, width)
+    assert browser.log == []
+    assert browser.requests == [path.as_uri()]
+    assert not too_wide(page)
+    assert violations(page) == []

@@ -15,16 +15,17 @@ from dumpscan.errors import UsageError
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["csv", "json", "parquet"]),
+    type=click.Choice(["csv", "json", "parquet", "html"]),
     default="csv",
     show_default=True,
     help="csv: a row for each file; json: dumpscan.report/1, with every whole result document; parquet: "
-    "the rows and the documents (extra dumpscan[parquet], needs -o).",
+    "the rows and the documents (extra dumpscan[parquet], needs -o); html: a dashboard in the folder that "
+    "-o names, index.html and a page for each file.",
 )
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=click.Path(path_type=Path),
     metavar="PATH",
     help="Write to PATH instead of standard output.",
 )
@@ -37,6 +38,11 @@ def command(store: Path, form: str, output: Path | None) -> None:
 
     if output is not None and output.exists() and store.exists() and output.samefile(store):
         raise UsageError(f"{output}: is the store itself; name another file for the report")
+    if form == "html":
+        _dashboard(store, output)
+        return
+    if output is not None and output.is_dir():
+        raise UsageError(f"{output}: is a folder; name a file for --format {form}")
     with closing(open_store(store)) as connection:
         if form == "parquet":
             if output is None:

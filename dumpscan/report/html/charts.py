@@ -76,22 +76,25 @@ _ROW = 26
 _LABELS, _LONGEST = 0.19, 0.52
 
 
-def bars(title: str, rows: Sequence[Bar], text: str) -> Markup:
-    """Horizontal bars from the largest to the smallest, each with its label and value."""
+def bars(
+    title: str, rows: Sequence[Bar], text: str, *, labels: float = _LABELS, longest: float = _LONGEST
+) -> Markup:
+    """Horizontal bars, each with its label and value. ``labels`` and ``longest`` are the shares of the
+    width that labels and the longest bar take."""
     largest = max((row.value for row in rows), default=0.0) or 1.0
     drawn: list[Markup] = []
     for index, row in enumerate(rows):
         top = index * _ROW
-        length = _LONGEST * max(row.value, 0) / largest
+        length = longest * max(row.value, 0) / largest
         colour = row.colour
         strong = " strong" if row.marked else ""
         label = shown((_MARK if row.marked else "") + row.label)
         drawn += [
-            element("text", label, class_=f"mono{strong}", x=across(_LABELS), dx=-10, y=top + 17,
+            element("text", label, class_=f"mono{strong}", x=across(labels), dx=-10, y=top + 17,
                     text_anchor="end"),
-            element("rect", class_=colour, x=across(_LABELS), y=top + 3, width=across(max(length, 0.002)),
+            element("rect", class_=colour, x=across(labels), y=top + 3, width=across(max(length, 0.002)),
                     height=_ROW - 8, rx=2),
-            element("text", row.text, class_=strong.strip() or None, x=across(_LABELS + length), dx=8,
+            element("text", row.text, class_=strong.strip() or None, x=across(labels + length), dx=8,
                     y=top + 17),
         ]
     return chart(title, text, max(len(rows), 1) * _ROW, *drawn)

@@ -44,6 +44,8 @@ class Table(NamedTuple):
     stacked: bool = False
     id: str = ""
     mark: str = "signature"
+    limit: int = 0
+    """Rows shown at a time by the table's tools; 0 for all."""
 
 
 def table(given: Table) -> Markup:

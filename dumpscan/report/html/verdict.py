@@ -28,21 +28,25 @@ _WORDS = {
 }
 
 
-def render(verdict: Verdict, *, home: tuple[str, str] | None = None) -> str:
-    """Return the report as one HTML file. ``verdict.pictures`` may be None: then those are left out."""
+def render(verdict: Verdict, *, home: tuple[str, str] | None = None, most: int | None = None) -> str:
+    """Return the report as one HTML file. ``verdict.pictures`` may be None: then those are left out.
+
+    As a page of a batch it has a ``home`` and, being one of thousands, only the ``most`` largest tags
+    and no embedded document: the store has that.
+    """
     name = os.path.basename(verdict.image.path) or verdict.image.path
     return page(
         f"{verdict.signature.id}: {_word(verdict)} - {name}",
-        [section for section in sections(verdict) if section.body],
+        [section for section in sections(verdict, most) if section.body],
         banner=banner(verdict),
         source=name,
-        embedded=Embedded(verdict, f"{name}.verdict.json"),
+        embedded=None if most else Embedded(verdict, f"{name}.verdict.json"),
         home=home,
         tool=f"{verdict.tool.name} {verdict.tool.version}".strip(),
     )
 
 
-def sections(verdict: Verdict) -> Iterator[Section]:
+def sections(verdict: Verdict, most: int | None = None) -> Iterator[Section]:
     """The parts of the report in order; one with an empty body is to be left out."""
     yield _action_section(verdict)
     yield who_section(verdict)
@@ -51,7 +55,7 @@ def sections(verdict: Verdict) -> Iterator[Section]:
     yield from verdict_pool.sections(verdict)
     yield drivers_section(verdict)
     yield verdict_pool.trust_section(verdict)
-    yield verdict_pool.tags_section(verdict)
+    yield verdict_pool.tags_section(verdict, most)
 
 
 def _word(verdict: Verdict) -> str:

@@ -225,9 +225,11 @@ def _reconciliation(verdict: Verdict) -> Markup:
 _HINTS = {"Allocs": "since boot", "Frees": "since boot", "Each": "bytes / outstanding"}
 
 
-def tags_section(verdict: Verdict) -> Section:
-    """Every tag in both pools, sortable and filterable."""
+def tags_section(verdict: Verdict, most: int | None = None) -> Section:
+    """Every tag in both pools (or the ``most`` largest), sortable and filterable."""
     rows = _rows(verdict)
+    own = verdict.signature.tags
+    kept = [row for index, row in enumerate(rows) if most is None or index < most or row.tag in own]
     if not rows:
         return Section("tags", "All tags", Markup(""))
     columns = [
@@ -240,10 +242,11 @@ def tags_section(verdict: Verdict) -> Section:
         parts.Column("Source", "choice", True),
     ]  # fmt: skip
     used = {name: sum(table.total_bytes(row) for row in rows if row.pool == name) or 1 for name in _POOLS}
-    marked = {index for index, row in enumerate(rows) if row.tag in verdict.signature.tags}
-    cells = [_tag_row(row, used[row.pool]) for row in rows]
+    marked = {index for index, row in enumerate(kept) if row.tag in own}
+    cells = [_tag_row(row, used[row.pool]) for row in kept]
     listed = parts.Table("Pool use by tag", columns, cells, marked, tools=True, id="tags")
-    lead = f"{len(verdict.pool.tags):,} tags. Rows of {verdict.signature.id}'s tags are marked."
+    part = f"The largest {len(kept):,} rows of " if len(kept) < len(rows) else ""
+    lead = f"{part}{len(verdict.pool.tags):,} tags. Rows of {verdict.signature.id}'s tags are marked."
     return Section("tags", "All tags", parts.table(listed), lead)
 
 

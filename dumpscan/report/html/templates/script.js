@@ -37,26 +37,35 @@
   for (const box of document.querySelectorAll(".table.tools")) {
     const table = box.querySelector("table");
     const rows = Array.from(table.tBodies[0].rows);
-    const texts = rows.map((row) => plain(row.textContent));
+    const texts = new Map(rows.map((row) => [row, plain(row.textContent)]));
     const search = box.querySelector("input");
     const selects = Array.from(box.querySelectorAll("select"));
     const output = box.querySelector("output");
+    const more = box.querySelector("button.more");
+    let limit = Number(box.dataset.limit) || Infinity;
     const filter = (remark) => {
       const wanted = plain(search.value);
       let count = 0;
-      rows.forEach((row, index) => {
-        const fits = texts[index].includes(wanted) && selects.every((select) =>
+      for (const row of table.tBodies[0].rows) { /* in the order shown: only the first are shown */
+        const fits = texts.get(row).includes(wanted) && selects.every((select) =>
           select.value === "" || row.cells[Number(select.dataset.column)].textContent.trim() === select.value);
-        row.hidden = !fits;
         count += fits;
-      });
+        row.hidden = !fits || count > limit;
+      }
+      if (more) more.hidden = count <= limit;
       const all = rows.length.toLocaleString("en");
       const shown = count === rows.length ? `${all} rows` : `${count.toLocaleString("en")} of ${all} rows`;
-      output.textContent = typeof remark === "string" ? `${shown}, ${remark}` : shown;
+      const first = count > limit ? `, the first ${limit} shown` : "";
+      output.textContent = typeof remark === "string" ? `${shown}, ${remark}` : shown + first;
     };
     Array.from(table.tHead.rows[0].cells).forEach((head, column) => sortable(table, head, column, filter));
     search.addEventListener("input", filter);
     for (const select of selects) select.addEventListener("change", filter);
+    more?.addEventListener("click", () => {
+      limit = Infinity;
+      filter();
+      search.focus();
+    });
     box.querySelector(".filter").hidden = false;
     filter();
   }

@@ -1,0 +1,112 @@
+"""A store as a folder of HTML pages: ``index.html`` and one page for each image.
+
+Pages are written by several processes, each with a connection of its own. A page that is already
+there and newer than its image's row is left alone, so that a dashboard follows a growing store.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+
+from dumpscan import __version__
+from dumpscan.batch.store import open_store
+from dumpscan.errors import UsageError
+from dumpscan.report.html.dashboard import FOLDER, HOME, INDEX, Image, Trouble, failure, overview
+
+Progress = Callable[[str, int, int], None]
+
+_IMAGES = """SELECT i.id, i.path, i.status, i.reason, i.seconds, r.verdict, r.summary, r.product,
+  r.service_pack, r.version, r.fix_state, r.paged_fullness, r.nonpaged_fullness, r.suspect,
+  r.unloaded_most, r.system_time
+  FROM images i LEFT JOIN results r ON r.image_id = i.id WHERE i.status IS NOT NULL ORDER BY i.path"""
+_MOST_TAGS = 60
+_CHUNK = 64
+_STAMP = ".written-by"
+
+
+def write(store: Path, folder: Path, progress: Progress | None = None) -> int:
+    """Write the dashboard of ``store`` below ``folder``; returns how many pages were (re)written.
+
+    :raises UsageError: the folder cannot be written.
+    """
+    with closing(open_store(store)) as connection:
+        images = [Image(*row) for row in connection.execute(_IMAGES)]
+        analysed = dict(connection.execute("SELECT id, analysed FROM images"))
+    try:
+        (folder / FOLDER).mkdir(parents=True, exist_ok=True)
+        due = [image for image in images if not _fresh(folder, image, analysed[image.number])]
+        _pages(store, folder, due, progress)
+        _replace(folder / INDEX, overview(images, str(store), f"dumpscan {__version__}"))
+        (folder / FOLDER / _STAMP).write_text(__version__, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{folder}: cannot be written ({error.strerror or error})") from error
+    return len(due)
+
+
+def _fresh(folder: Path, image: Image, analysed: str | None) -> bool:
+    """Was the page written by this version, after the image was analysed?"""
+    stamp, page = folder / FOLDER / _STAMP, folder / image.page
+    if analysed is None or not page.is_file() or not stamp.is_file():
+        return False
+    when = datetime.fromisoformat(analysed.replace("Z", "+00:00")).timestamp()
+    # Times in the store are cut to seconds: a page of the same second may be older than the row.
+    return page.stat().st_mtime > when + 1 and stamp.read_text(encoding="utf-8") == __version__
+
+
+def _pages(store: Path, folder: Path, due: Sequence[Image], progress: Progress | None) -> None:
+    chunks = [due[at : at + _CHUNK] for at in range(0, len(due), _CHUNK)]
+    done = 0
+    for written in _run(partial(write_pages, store, folder), chunks):
+        done += written
+        if progress is not None:
+            progress("pages", done, len(due))
+
+
+def _run(work: Callable[[Sequence[Image]], int], chunks: Sequence[Sequence[Image]]) -> Iterator[int]:
+    workers = min(os.cpu_count() or 1, len(chunks))
+    if workers <= 1:
+        yield from map(work, chunks)
+        return
+    from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing import get_context
+
+    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
+        yield from pool.map(work, chunks)
+
+
+def write_pages(store: Path, folder: Path, images: Sequence[Image]) -> int:
+    """Write the pages of some images; runs in a process of its own."""
+    with closing(open_store(store)) as connection:
+        for image in images:
+            _replace(folder / image.page, _page(connection, image))
+    return len(images)
+
+
+def _page(connection: sqlite3.Connection, image: Image) -> str:
+    known = connection.execute("SELECT document FROM documents WHERE image_id = ?", (image.number,))
+    if (found := known.fetchone()) is not None:
+        from dumpscan.model import Verdict, from_dict
+        from dumpscan.report.html import verdict
+
+        return verdict.render(from_dict(Verdict, json.loads(found[0])), home=HOME, most=_MOST_TAGS)
+    rows = connection.execute(
+        "SELECT at, status, kind, reason, detail FROM errors WHERE image_id = ? ORDER BY id", (image.number,)
+    )
+    return failure(image, [Trouble(*row) for row in rows], f"dumpscan {__version__}")
+
+
+def _replace(path: Path, text: str) -> None:
+    """The file appears whole or not at all."""
+    partial_path = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        partial_path.write_text(text, encoding="utf-8", newline="\n")
+        os.replace(partial_path, path)
+    finally:
+        partial_path.unlink(missing_ok=True)

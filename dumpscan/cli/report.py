@@ -51,3 +51,15 @@ def command(store: Path, form: str, output: Path | None) -> None:
             return
         parts = export.csv_rows(connection) if form == "csv" else export.json_parts(connection, str(store))
         emit(parts, output)
+
+
+def _dashboard(store: Path, folder: Path | None) -> None:
+    from dumpscan.batch import dashboard
+    from dumpscan.cli.progress import Progress
+
+    if folder is None:
+        raise UsageError("--format html writes many files: name a folder with -o DIR")
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder}: is a file; name a folder for the dashboard")
+    with Progress() as progress:
+        dashboard.write(store, folder, progress)

@@ -86,7 +86,7 @@ class ContentReader:
             yield map_pool(self.kernel, big, self._asked)
 
     def _small(self, layout: Layout, pool: PoolMap) -> Iterator[Contents]:
-        form, walker = KeyFormat(layout), ChainWalker(layout, BATCH)
+        form, walker = KeyFormat(layout), ChainWalker(layout, min(BATCH, self.most_pages or BATCH))
         for part in self._chosen(pool):
             for batch in walk_batches(self.kernel, layout, part, locate=True, walker=walker):
                 self.pages_read += len(batch.index)

@@ -7,7 +7,8 @@ import sys
 from datetime import date
 from pathlib import Path
 
-from benchmarks.cases import CASES, Row, machine_line
+from benchmarks.cases import CASES, machine_line
+from benchmarks.row import Row
 
 RECORD = Path(__file__).with_name("README.md")
 _BEGIN, _END = "<!-- record: begin -->", "<!-- record: end -->"

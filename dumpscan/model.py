@@ -7,6 +7,7 @@ may be added at any time; renaming or dropping one needs a new schema version. I
 
 from __future__ import annotations
 
+import functools
 import types
 import typing
 from collections.abc import Mapping
@@ -420,9 +421,15 @@ def from_dict(kind: type[T], data: Mapping[str, Any]) -> T:
 
     :raises TypeError: a required key without default is missing.
     """
-    hints = typing.get_type_hints(kind)
+    hints = _hints(kind)
     known = fields(kind)
     return kind(**{name: _revive(hints[name], data[name]) for name in data if name in known})
+
+
+@functools.cache
+def _hints(kind: type) -> dict[str, Any]:
+    """Evaluated once: a document holds hundreds of records of a kind."""
+    return typing.get_type_hints(kind)
 
 
 def _revive(hint: Any, value: Any) -> Any:

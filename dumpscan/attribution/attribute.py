@@ -66,7 +66,7 @@ def attribute(
         summary=None,
         tags=tuple(sorted(tags, key=lambda tag: (-tag.bytes, tag.tag, tag.pool))),
         drivers=named_drivers(named, drivers),
-        notes=_notes(reader, tags),
+        notes=_notes(reader, tags, collector.left_out),
     )
     result = result if contents else _hidden(result)
     return replace(result, summary=summary(result, drivers))
@@ -126,8 +126,10 @@ def _hidden(found: Attribution) -> Attribution:
     return replace(found, tags=tags, drivers=listed, contents_hidden=True)
 
 
-def _notes(reader: ContentReader, tags: tuple[TagContents, ...]) -> tuple[str, ...]:
+def _notes(reader: ContentReader, tags: tuple[TagContents, ...], left_out: int) -> tuple[str, ...]:
     notes = []
+    if left_out:
+        notes.append(f"{left_out:,} blocks of too many different contents were counted, not looked into")
     if reader.kernel.layout is None:
         notes.append("the pool layouts of this kernel are not known: no block could be read")
     if reader.large_left_out:

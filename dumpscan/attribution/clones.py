@@ -61,6 +61,7 @@ class Collector:
     def __init__(self, pointer_size: int, slack: int, most: int = MOST_DIFFERENT) -> None:
         self._pointer_size, self._slack, self._most = pointer_size, slack, most
         self._found: dict[tuple[int, bool, int], dict[bytes, list[Any]]] = {}
+        self.left_out = 0
         self.blocks: dict[tuple[int, bool], int] = {}
         self.bytes: dict[tuple[int, bool], int] = {}
 
@@ -90,6 +91,8 @@ class Collector:
                 entry[0] += count
             elif len(known) < self._most:
                 known[key] = [count, int(kinds[index]), int(vas[index]), rows[index].tobytes()]
+            else:
+                self.left_out += count
 
     def families(self) -> Iterator[tuple[tuple[int, bool], list[Family]]]:
         """For each tag and pool its families of nearly identical contents, the largest first."""

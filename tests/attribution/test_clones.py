@@ -124,5 +124,5 @@ def test_beyond_the_limit_blocks_are_counted_and_contents_not_kept() -> None:
     contents: Sequence[bytes] = [number.to_bytes(8, "little") for number in range(1, 31)]
     collector.add(Contents(TAG, True, 24, 8, np.zeros(30, np.uint64), rows(*contents, width=16)))
     [(key, found)] = collector.families()
-    assert collector.blocks[key] == 30
+    assert (collector.blocks[key], collector.left_out) == (30, 20)
     assert sum(family.copies for family in found) == 10

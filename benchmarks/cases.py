@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from benchmarks.batch_cases import batch_memory, batch_queries, batch_resume, batch_speed
 from benchmarks.images import folder, image
 from benchmarks.measure import median_wall, paired, peak_anonymous, run
 from benchmarks.row import Row, dumpscan
@@ -130,6 +131,10 @@ CASES: dict[str, Callable[[], Iterator[Row]]] = {
     "raw": raw_image,
     "compare": compare_three,
     "attribute": attribute_blocks,
+    "batch": batch_speed,
+    "batch-resume": batch_resume,
+    "batch-queries": batch_queries,
+    "batch-memory": batch_memory,
 }
 
 

@@ -14,6 +14,7 @@ _LARGE: dict[str, Any] = {"ram_mb": 2048, "cycles": 20000}
 
 SPECS: dict[str, tuple[str, dict[str, Any]]] = {
     "tables-128mb": ("crash32-full", {"ram_mb": 128, "cycles": 20000}),
+    "kernel-128mb": ("crash32-kernel", {"ram_mb": 128, "cycles": 20000}),
     "tables-2gb": ("crash32-full", _LARGE),
     "kernel-2gb": ("crash32-kernel", _LARGE),
     "pool-250mb": ("crash32-full", {**_LARGE, "pool_mb": 250}),

@@ -133,7 +133,7 @@ def _connect(address: str) -> Any:
         raise UsageError("--cluster needs Dask: pip install 'dumpscan[cluster]'") from error
     try:
         connect: Any = Client
-        return connect(address, timeout=_CONNECT_SECONDS, set_as_default=False)
+        return connect(address, timeout=_CONNECT_SECONDS)
     except (OSError, TimeoutError, ValueError) as error:
         why = " ".join(str(error).split())
         raise UsageError(f"{address}: no Dask scheduler answers there ({why})") from error

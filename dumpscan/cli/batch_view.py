@@ -58,7 +58,7 @@ class View:
             self._done += number
         self._total = self._done + due
         self._start = time.monotonic()
-        self._tell()
+        self._show.text(self._line(), self._done, self._total)
 
     def more(self, count: int) -> None:
         """A container brought more work."""

@@ -90,7 +90,7 @@ class Archive:
         os.link(image(kind, self._originals), path)
         return path
 
-    def bytes(self, name: str, data: bytes, status: str) -> Path:
+    def other(self, name: str, data: bytes, status: str) -> Path:
         """A file that is no image that can be judged."""
         path = self.path(name, Expected(status))
         path.write_bytes(data)
@@ -117,7 +117,7 @@ def some(archive: Archive) -> Archive:
 
 def many(archive: Archive) -> Archive:
     """Three hundred files, with those that make a worker hang, die and burst (see :data:`HOOK`)."""
-    machines(archive, {"leak": 90, "healthy": 80, "other": 15, "unexpected": 15})
+    machines(archive, {"leak": 95, "healthy": 80, "other": 15, "unexpected": 15})
     others(archive)
     refused(archive, 20)
     containers(archive)
@@ -143,7 +143,7 @@ def others(archive: Archive) -> None:
         archive.linked(f"mixed/{kind}.txt", kind)
     memory = archive.linked("vm/machine.vmem", "vmware")
     state = image("vmware", archive._originals).with_suffix(".vmss")
-    archive.bytes("vm/machine.vmss", state.read_bytes(), "skipped")
+    archive.other("vm/machine.vmss", state.read_bytes(), "skipped")
     assert memory.with_suffix(".vmss").exists()
 
 
@@ -152,11 +152,11 @@ def refused(archive: Archive, each: int) -> None:
     rng = random.Random(5)
     for number in range(each):
         words = " ".join(rng.choices(["driver", "pool", "leak", "tag"], k=400))
-        archive.bytes(f"notes/{number}.dmp", words.encode(), "skipped")
+        archive.other(f"notes/{number}.dmp", words.encode(), "skipped")
         # The signature of a crash dump without its second word.
-        archive.bytes(f"broken/{number}.dmp", b"PAGE" + rng.randbytes(8188), "damaged")
-        archive.bytes(f"asleep/{number}.sys", b"hibr" + rng.randbytes(8188), "unsupported")
-        archive.bytes(f"empty/{number}.dmp", b"", "skipped")
+        archive.other(f"broken/{number}.dmp", b"PAGE" + rng.randbytes(8188), "damaged")
+        archive.other(f"asleep/{number}.sys", b"hibr" + rng.randbytes(8188), "unsupported")
+        archive.other(f"empty/{number}.dmp", b"", "skipped")
 
 
 def containers(archive: Archive) -> None:

@@ -117,6 +117,7 @@ def test_a_worker_that_lost_its_pipe_is_given_up(
     pool = worker._pool
     assert pool is not None
     channel = pool._pool_manager.worker_manager.workers_channel
+    assert channel is not None
     assert channel.mutex.acquire(timeout=5)
     deadline = time.monotonic() + 15
     while (outcome := worker.take()) is None:

@@ -142,11 +142,10 @@ def dask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dask]:
             started.append(dask_process("worker", address, *own, nanny, env=env))
         yield Dask(address, started[1:], folder / "scratch")
     finally:
-        for process in started:
+        for process in reversed(started):  # The scheduler last: workers take their leave of it.
             process.terminate()
-        for process in started:
             try:
-                process.wait(20)
+                process.wait(10)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()

@@ -14,8 +14,8 @@ from dumpscan.batch.worker import analyse
 from tests.batch.archive import KINDS, Archive, image
 
 
-def job(path: Path, **more: str) -> Job:
-    return Job(str(path), str(path), **more)
+def job(path: Path, partner: str | None = None) -> Job:
+    return Job(str(path), str(path), partner=partner)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -47,7 +47,8 @@ def test_what_is_no_image_says_why(tmp_path: Path, data: bytes, status: Status, 
     outcome = analyse(job(path))
     assert outcome.status is status
     assert reason in outcome.reason
-    assert outcome.document is outcome.columns is None
+    assert outcome.document is None
+    assert outcome.columns is None
 
 
 def test_a_file_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:

@@ -421,7 +421,8 @@ def from_dict(kind: type[T], data: Mapping[str, Any]) -> T:
 
     :raises TypeError: a required key without default is missing.
     """
-    hints = _hints(kind)
+    described: Any = kind
+    hints = _hints(described)
     known = fields(kind)
     return kind(**{name: _revive(hints[name], data[name]) for name in data if name in known})
 

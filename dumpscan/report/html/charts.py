@@ -77,10 +77,11 @@ _LABELS, _LONGEST = 0.19, 0.52
 
 
 def bars(
-    title: str, rows: Sequence[Bar], text: str, *, labels: float = _LABELS, longest: float = _LONGEST
+    title: str, rows: Sequence[Bar], text: str, *, labels: float = _LABELS, longest: float = _LONGEST,
+    font: str = "mono",
 ) -> Markup:
     """Horizontal bars, each with its label and value. ``labels`` and ``longest`` are the shares of the
-    width that labels and the longest bar take."""
+    width that labels and the longest bar take; ``font`` is the labels' class."""
     largest = max((row.value for row in rows), default=0.0) or 1.0
     drawn: list[Markup] = []
     for index, row in enumerate(rows):
@@ -90,7 +91,7 @@ def bars(
         strong = " strong" if row.marked else ""
         label = shown((_MARK if row.marked else "") + row.label)
         drawn += [
-            element("text", label, class_=f"mono{strong}", x=across(labels), dx=-10, y=top + 17,
+            element("text", label, class_=f"{font}{strong}".strip() or None, x=across(labels), dx=-10, y=top + 17,
                     text_anchor="end"),
             element("rect", class_=colour, x=across(labels), y=top + 3, width=across(max(length, 0.002)),
                     height=_ROW - 8, rx=2),

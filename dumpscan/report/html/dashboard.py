@@ -115,7 +115,7 @@ def _bars(title: str, bars: Sequence[charts.Bar], unit: str) -> Markup | None:
     if not bars:
         return None
     words = ", ".join(f"{bar.label} {bar.text}" for bar in bars)
-    picture = charts.bars(title, bars, words, labels=0.36, longest=0.48)
+    picture = charts.bars(title, bars, words, labels=0.4, longest=0.46, font="")
     return parts.figure(title, picture, text=f"Number of {unit}.")
 
 
@@ -125,7 +125,9 @@ def _short(name: str) -> str:
 
 def _product(image: Image) -> str:
     pack = f" SP{image.service_pack}" if image.service_pack else ""
-    return (image.product or "unknown").removeprefix("Windows ") + pack
+    name = image.product or "unknown"
+    bare = name.removeprefix("Windows ")
+    return (bare if bare[:1].isalpha() else name) + pack
 
 
 def _tag(tag: str | None) -> str | None:

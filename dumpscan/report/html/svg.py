@@ -77,6 +77,7 @@ def ticks(largest: float, most: int = 5, base: int = 10) -> Ticks:
     else:
         power = 10.0 ** math.floor(math.log10(rough))
         step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * 0.999)
+    step = max(step, 1.0)  # there is no half of a block
     count = math.ceil(largest / step * 0.999)
     return Ticks(tuple(step * i for i in range(count + 1)), step * count)
 

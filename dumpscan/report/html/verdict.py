@@ -90,7 +90,7 @@ def _figures(verdict: Verdict) -> Iterator[tuple[str, str, str]]:
     often = max(verdict.drivers.recent, key=lambda each: each.count, default=None)
     ring = verdict.drivers.ring_entries or 0
     if often is not None and often.count > 1 and 2 * often.count >= ring > 0:
-        yield "Unloaded again and again", often.name, f"{often.count} of the last {ring} unloads"
+        yield "Unloaded most", often.name, f"{often.count} of the last {ring} unloads"
     yield "Kernel", verdict.kernel.version or "unknown", _FIX_WORDS.get(verdict.fix.state, verdict.fix.state)
 
 

@@ -90,8 +90,9 @@ def bars(
         colour = row.colour
         strong = " strong" if row.marked else ""
         label = shown((_MARK if row.marked else "") + row.label)
+        style = f"{font}{strong}".strip() or None
         drawn += [
-            element("text", label, class_=f"{font}{strong}".strip() or None, x=across(labels), dx=-10, y=top + 17,
+            element("text", label, class_=style, x=across(labels), dx=-10, y=top + 17,
                     text_anchor="end"),
             element("rect", class_=colour, x=across(labels), y=top + 3, width=across(max(length, 0.002)),
                     height=_ROW - 8, rx=2),

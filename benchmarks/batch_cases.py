@@ -21,7 +21,7 @@ from benchmarks.measure import run
 from benchmarks.row import Row, dumpscan
 
 ROOT = Path(__file__).resolve().parent.parent
-_DUMPS = 150
+_DUMPS = 240
 _PAIRS = 3
 _FILES = 10_000
 _RESULTS = 100_000

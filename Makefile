@@ -63,6 +63,7 @@ $(VENV)/runtime.stamp: requirements.lock pyproject.toml $(VENV)/home
 	@echo "installing requirements.lock"
 	@$(PIP) -r requirements.lock
 	@$(PIP) --no-deps --no-build-isolation --editable .
+	@$(RUN) -m compileall -q dumpscan
 	@touch $@
 
 $(VENV)/dev.stamp: requirements-dev.lock $(VENV)/runtime.stamp

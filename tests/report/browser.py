@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 
 _ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
+_START_MS = 60_000
+_AXE_MS = 60_000
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -25,7 +27,7 @@ class Browser:
 
         self._playwright = sync_playwright().start()
         chromium = self._playwright.chromium
-        self._browser = chromium.launch(executable_path=program, args=_ARGUMENTS)
+        self._browser = chromium.launch(executable_path=program, args=_ARGUMENTS, timeout=_START_MS)
         self.log: list[str] = []
         self.requests: list[str] = []
 
@@ -58,7 +60,13 @@ def too_wide(page: Any) -> bool:
 def violations(page: Any) -> list[str]:
     """What axe-core calls serious or critical, as text."""
     page.evaluate(_axe())
-    found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+    found = page.evaluate(
+        """limit => Promise.race([
+            axe.run(document, {resultTypes: ['violations']}),
+            new Promise((_, fail) => setTimeout(() => fail(new Error('axe-core did not finish')), limit)),
+        ])""",
+        _AXE_MS,
+    )
     return [
         f"{each['id']}: {each['help']}: {each['nodes'][0]['html'][:200]}"
         for each in found["violations"]

@@ -337,7 +337,8 @@ def _ask_whole(signature: Signature, c: Condition, seen: Observation) -> tuple[T
         tolerance=signature.value(c.tolerance) if c.tolerance else 0,
     )
     ratio = blocks.shown / unit
-    about = f"{tag}: {words.count(round(ratio, 2))} blocks for each {each}"
+    noun = "block" if round(ratio, 2) == 1 else "blocks"
+    about = f"{tag}: {words.count(round(ratio, 2))} {noun} for each {each}"
     verdict = (
         "no small whole number" if number is None else f"in step: {number} each and a base of living ones"
     )

@@ -130,19 +130,46 @@ class BigUse:
 
 
 @record
+class Interval:
+    """Both ends of 95 % intervals around figures that a sample of pages gives."""
+
+    outstanding_low: int
+    outstanding_high: int
+    bytes_low: int
+    bytes_high: int
+
+
+@record
 class PoolUse:
-    """Counters of one tag in one pool. ``allocs``/``frees`` are lifetime counts, None when walked."""
+    """Counters of one tag in one pool. ``allocs``/``frees`` are lifetime counts, None when walked.
+
+    ``interval`` belongs to estimates from a sample; None where the sample did not show the tag.
+    """
 
     allocs: int | None = None
     frees: int | None = None
     outstanding: int = 0
     bytes: int = 0
     big: BigUse | None = None
+    interval: Interval | None = None
+
+
+@record
+class SampledPool:
+    """A random sample of one pool's pages in the image: ``pages`` read of ``pages_held``.
+
+    A tag that none of them showed lies on at most ``unseen_pages``, with at most what ``unseen`` says.
+    """
+
+    pages: int
+    pages_held: int
+    unseen_pages: int
+    unseen: Interval
 
 
 @record
 class TagUse:
-    """Both pools of one four-character tag (trailing blanks matter). source: tracker or pages."""
+    """Both pools of one four-character tag (trailing blanks matter). source: tracker, pages or sample."""
 
     tag: str
     paged: PoolUse
@@ -198,6 +225,7 @@ class Pool:
     overflow: TagUse | None = None
     untracked: Mapping[str, BigUse] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    sample: Mapping[str, SampledPool] = field(default_factory=dict)
 
 
 @record
@@ -345,6 +373,7 @@ class Pools:
     coverage: Coverage = field(default_factory=Coverage)
     page_states: Mapping[str, PageStates] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    sample: Mapping[str, SampledPool] = field(default_factory=dict)
     schema: str = POOLS_SCHEMA
 
 

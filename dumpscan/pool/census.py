@@ -1,7 +1,8 @@
 """The census: everything known about the two pools, from every source, held together.
 
 ``auto`` answers from the tables where they are verified and whole, else from the pages; tags that
-the tables do not know then come from the pages, and each tag says which. Absent memory makes
+the tables do not know then come from the pages, and each tag says which. ``sample`` walks a random
+sample of the pages and gives estimates with intervals. Absent memory makes
 figures unknown or lowers coverage, it never raises.
 """
 
@@ -14,7 +15,7 @@ import numpy as np
 
 from dumpscan.errors import UsageError
 from dumpscan.kernel.kernel import Kernel
-from dumpscan.model import BigUse, Coverage, Pool, PoolUse, Reconciliation, TagUse
+from dumpscan.model import BigUse, Coverage, Interval, Pool, PoolUse, Reconciliation, TagUse
 from dumpscan.pool.bigpages import BigPages, read_big_pages
 from dumpscan.pool.limits import Limits, read_limits
 from dumpscan.pool.tables import PoolTables, find_tables
@@ -24,9 +25,11 @@ from dumpscan.records import record, replace
 
 if TYPE_CHECKING:
     # A verdict from tables walks no page, and should not wait for the code that does.
+    from dumpscan.pool.pagemap import PoolMap
     from dumpscan.pool.pages import BlockCounts, Progress, WalkResult
+    from dumpscan.pool.sample import Sample
 
-MODES = ("auto", "tables", "pages")
+MODES = ("auto", "tables", "pages", "sample")
 
 
 @record
@@ -44,13 +47,20 @@ class _Sources:
     tracker: Tracker | None
     big: BigPages | None
     walk: WalkResult | None
+    sample: Sample | None = None
+
+    @property
+    def pages(self) -> WalkResult | Sample | None:
+        """What looked at pool pages, if anything did."""
+        return self.walk or self.sample
 
 
 def take_census(kernel: Kernel, mode: str = "auto", progress: Progress | None = None) -> Census:
     """Take the census of a kernel's pools.
 
     ``mode``: "tables" reads a few hundred pages, "pages" all of both pools, "auto" the tables and,
-    where these are missing or not whole, the pages. ``progress`` is called with a text, the pages
+    where these are missing or not whole, the pages; "sample" a random sample of the pages, or all of
+    them where they are no more than it would be. ``progress`` is called with a text, the pages
     done and their total.
 
     :raises UsageError: an unknown mode.
@@ -60,10 +70,13 @@ def take_census(kernel: Kernel, mode: str = "auto", progress: Progress | None = 
     tables = find_tables(kernel)
     tracker, big = read_tracker(kernel, tables), read_big_pages(kernel, tables)
     enough = tracker is not None and tracker.complete and not len(tracker.overflow)
-    walk = None
-    if mode == "pages" or (mode == "auto" and not enough):
-        walk = _walk(kernel, big, progress)
-    return _census(kernel, mode, _Sources(tables, tracker, big, walk))
+    walk, sample = None, None
+    if mode == "sample":
+        sample = _sample(kernel, big, progress)
+    if mode == "pages" or (mode == "auto" and not enough) or (sample is not None and sample.whole):
+        # A sample of all pages is a walk, and says more: what no table lists, and which page is damaged.
+        walk, sample = _walk(kernel, big, progress), None
+    return _census(kernel, mode, _Sources(tables, tracker, big, walk, sample))
 
 
 def tags_from_tracker(kernel: Kernel) -> tuple[TagUse, ...]:
@@ -86,6 +99,12 @@ def _walk(kernel: Kernel, big: BigPages | None, progress: Progress | None) -> Wa
     return walk_pool(kernel, big, progress)
 
 
+def _sample(kernel: Kernel, big: BigPages | None, progress: Progress | None) -> Sample | None:
+    from dumpscan.pool.sample import take_sample
+
+    return take_sample(kernel, big, progress)
+
+
 def _untracked(found: _Sources) -> dict[str, BigUse]:
     if found.walk is None:
         return {}
@@ -97,18 +116,21 @@ def _untracked(found: _Sources) -> dict[str, BigUse]:
 def _census(kernel: Kernel, mode: str, found: _Sources) -> Census:
     tracked = _with_big(found.tracker.tags(), found.big) if found.tracker else ()
     walked = walked_tags(found.walk.blocks, found.big) if found.walk else ()
+    if found.sample is not None:
+        walked = sampled_tags(found.sample, found.big)
     limits = read_limits(kernel, _tracked_bytes(found.tracker))
     pool = Pool(
         tagging=found.tables.tagging,
         paged=limits.paged,
         nonpaged=limits.nonpaged,
-        tags=walked if mode == "pages" else _merged(tracked, walked),
+        tags=walked if mode in ("pages", "sample") else _merged(tracked, walked),
         coverage=_coverage(found),
         reconciliation=_reconciled(tracked, walked, found),
-        page_states=found.walk.pool.states() if found.walk else {},
+        page_states=found.pages.pool.states() if found.pages else {},
         overflow=found.tracker.overflow_use() if found.tracker else None,
         untracked=_untracked(found),
         notes=_notes(kernel, mode, found, limits),
+        sample=found.sample.pools if found.sample else {},
     )
     return Census(pool, _where(kernel, found, limits), found.walk)
 
@@ -124,18 +146,37 @@ def walked_tags(blocks: BlockCounts, big: BigPages | None) -> tuple[TagUse, ...]
     np.add.at(counts, inverse, blocks.count)
     np.add.at(sizes, inverse, blocks.count * blocks.size)
     small = {
-        (decode_tag(key >> 1), "paged" if key & 1 else "nonpaged"): (count, size)
+        (decode_tag(key >> 1), "paged" if key & 1 else "nonpaged"): PoolUse(None, None, count, size)
         for key, count, size in zip(unique.tolist(), counts.tolist(), sizes.tolist(), strict=True)
     }
+    return _page_tags(small, big, "pages")
+
+
+def sampled_tags(sample: Sample, big: BigPages | None) -> tuple[TagUse, ...]:
+    """Estimates of small blocks by tag and pool with their intervals, large allocations beside them."""
+    names = [(decode_tag(tag), "paged" if paged else "nonpaged")
+             for tag, paged in zip(sample.tag.tolist(), sample.paged.tolist(), strict=True)]  # fmt: skip
+    ends = (sample.count.low, sample.count.high, sample.bytes.low, sample.bytes.high)
+    rows = zip(sample.count.value.tolist(), sample.bytes.value.tolist(), *map(np.ndarray.tolist, ends),
+               strict=True)  # fmt: skip
+    small = {
+        name: PoolUse(None, None, count, size, interval=Interval(*interval))
+        for name, (count, size, *interval) in zip(names, rows, strict=True)
+    }
+    return _page_tags(small, big, "sample")
+
+
+def _page_tags(
+    small: Mapping[tuple[str, str], PoolUse], big: BigPages | None, source: str
+) -> tuple[TagUse, ...]:
     large = big.by_tag() if big else {}
 
     def use(tag: str, name: str) -> PoolUse:
-        count, size = small.get((tag, name), (0, 0))
         extra = large.get((tag, name), BigUse()) if big else None
-        return PoolUse(None, None, count, size, extra)
+        return replace(small.get((tag, name), PoolUse()), big=extra)
 
     tags = sorted({tag for tag, _ in small} | {tag for tag, _ in large})
-    return tuple(TagUse(tag, use(tag, "paged"), use(tag, "nonpaged"), "pages") for tag in tags)
+    return tuple(TagUse(tag, use(tag, "paged"), use(tag, "nonpaged"), source) for tag in tags)
 
 
 def _with_big(tags: tuple[TagUse, ...], big: BigPages | None) -> tuple[TagUse, ...]:
@@ -186,12 +227,12 @@ def _reconciled(
 
 
 def _coverage(found: _Sources) -> Coverage:
-    walk = found.walk
+    pages = found.pages
     return Coverage(
         tracker=found.tracker.coverage if found.tracker else None,
         big_pages=found.big.coverage if found.big else None,
-        paged_pages=walk.pool.coverage(True) if walk else None,
-        nonpaged_pages=walk.pool.coverage(False) if walk else None,
+        paged_pages=pages.pool.coverage(True) if pages else None,
+        nonpaged_pages=pages.pool.coverage(False) if pages else None,
     )
 
 
@@ -202,11 +243,17 @@ def _where(kernel: Kernel, found: _Sources, limits: Limits) -> dict[str, str]:
         where["tracker"] += f", tables of {len(found.tables.processors)} processors: {tables}"
     if found.walk is not None:
         small = sum(found.walk.small_pages.values())
-        parts = ", ".join(f"{p.where.start:#x}..{p.where.end:#x}" for p in found.walk.pool.parts)
-        where["pages"] = f"chain walk of {small} small-block pages in {parts}"
+        where["pages"] = f"chain walk of {small} small-block pages in {_ranges(found.walk.pool)}"
+    if found.sample is not None:
+        read = sum(each.pages for each in found.sample.pools.values())
+        where["sample"] = f"chain walk of {read} pages drawn at random from {_ranges(found.sample.pool)}"
     if limits.paged.used_bytes is not None or limits.nonpaged.used_bytes is not None:
         where["limits"] = f"pool descriptors and memory manager counters ({kernel.source})"
     return where
+
+
+def _ranges(pool: PoolMap) -> str:
+    return ", ".join(f"{part.where.start:#x}..{part.where.end:#x}" for part in pool.parts)
 
 
 def _notes(kernel: Kernel, mode: str, found: _Sources, limits: Limits) -> tuple[str, ...]:
@@ -226,19 +273,37 @@ def _notes(kernel: Kernel, mode: str, found: _Sources, limits: Limits) -> tuple[
             f"{found.big.damaged} damaged entries left out"
         )
     if found.walk is not None:
-        notes += [*found.walk.notes, *_away_notes(found.walk)]
-    elif mode == "pages" and kernel.layout is None:
+        if mode == "sample":
+            notes.append("the pools have no more pages than a sample: all were walked, figures are exact")
+        notes += [*found.walk.notes, *_away_notes(found.walk.pool)]
+    elif found.sample is not None:
+        notes += [*_sample_notes(found.sample), *_away_notes(found.sample.pool)]
+    elif mode in ("pages", "sample") and kernel.layout is None:
         notes.append("no pool page was walked: this kernel's layouts are not known")
     return tuple(notes)
 
 
-def _away_notes(walk: WalkResult) -> list[str]:
+def _sample_notes(sample: Sample) -> list[str]:
+    notes = list(sample.notes)
+    for name, each in sample.pools.items():
+        if each.pages < each.pages_held:
+            notes.append(
+                f"{name} pool: estimates from {each.pages} of its {each.pages_held} pages in the image, "
+                "drawn at random, with 95 % intervals; a tag that is not listed lies on at most "
+                f"{each.unseen_pages} of them"
+            )
+    if sample.damaged:
+        notes.append(f"{sample.damaged} of the pages drawn are damaged and not counted")
+    return notes
+
+
+def _away_notes(pool: PoolMap) -> list[str]:
     from dumpscan.pool.pagemap import sum_states
 
     notes = []
     for name, paged in (("paged", True), ("nonpaged", False)):
-        away = sum_states(part.states(~part.present) for part in walk.pool.of(paged))
-        pages = walk.pool.away()[name]
+        away = sum_states(part.states(~part.present) for part in pool.of(paged))
+        pages = pool.away()[name]
         if pages:
             notes.append(
                 f"{pages} pages of {name} pool have content that is not in the image "

@@ -66,8 +66,8 @@ class PoolMap:
         """Pages of each pool by state. Ranges searched for pool of either kind are not in it."""
         return {name: sum_states(p.states() for p in self.of(paged)) for name, paged in _POOLS}
 
-    def of(self, paged: bool) -> Iterator[PoolPages]:
-        """The ranges of one pool."""
+    def of(self, paged: bool | None) -> Iterator[PoolPages]:
+        """The ranges of one pool; with None those searched for pool of either kind."""
         return (part for part in self.parts if part.where.paged is paged)
 
     def coverage(self, paged: bool) -> float | None:

@@ -19,7 +19,7 @@ from dumpscan.kernel.kernel import Kernel
 from dumpscan.kernel.layouts import Layout
 from dumpscan.memory.c_pte import PageState
 from dumpscan.pool.bigpages import BigPages
-from dumpscan.pool.c_pool import quota_replaces_tag
+from dumpscan.pool.c_pool import HeaderFormat, quota_replaces_tag
 from dumpscan.pool.chains import Chains, ChainWalker, KeyFormat
 from dumpscan.pool.limits import Descriptors, read_descriptors
 from dumpscan.pool.pagemap import PoolMap, PoolPages, map_pool, widen
@@ -187,14 +187,8 @@ class _Work:
             self._reject(batch)
 
     def _reject(self, batch: Batch) -> None:
-        """Tell damaged small-block pages from pages that never were any.
-
-        A page counts as damaged when two headers in a row were sound: one alone may be chance.
-        """
-        form = self.walker.form
-        first = ((batch.heads >> form.size_shift) & form.size_mask) * form.unit
-        refused = ~batch.chains.accepted
-        damaged = refused & (batch.chains.reach > first) & (first > 0)
+        """Tell damaged small-block pages from pages that never were any."""
+        refused, damaged = ~batch.chains.accepted, damaged_pages(self.walker.form, batch)
         if bool(damaged.any()):
             vas = batch.part.pages.va[batch.index[damaged]]
             self.damaged.append((vas, batch.chains.reach[damaged]))
@@ -221,6 +215,15 @@ class _Work:
             blocks, maps[0], self.small, damaged, np.concatenate([vas[0], *self.foreign]), self.walked,
             tuple(notes), wider,
         )
+
+
+def damaged_pages(form: HeaderFormat, batch: Batch) -> Mask:
+    """Which pages of a batch were small-block pages before something overwrote them.
+
+    A page counts as damaged when two headers in a row were sound: one alone may be chance.
+    """
+    first = ((batch.heads >> form.size_shift) & form.size_mask) * form.unit
+    return ~batch.chains.accepted & (batch.chains.reach > first) & (first > 0)
 
 
 def block_counts(layout: Layout, tallies: dict[bool, Tally]) -> BlockCounts:

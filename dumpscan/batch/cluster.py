@@ -74,12 +74,13 @@ class Cluster:
 
         :raises UsageError: the scheduler is gone.
         """
+        from distributed import TimeoutError as Late  # Not the builtin one on Python 3.10.
         from distributed import wait
 
         try:
             waits: Any = wait
             waits(list(self._jobs), timeout=seconds, return_when="FIRST_COMPLETED")
-        except TimeoutError:
+        except Late:
             self._check_alive()
             return
         done = [future for future in self._jobs if future.done()]
@@ -128,13 +129,14 @@ class Cluster:
 
 def _connect(address: str) -> Any:
     try:
-        from distributed import Client  # untyped
+        from distributed import Client
+        from distributed import TimeoutError as Late
     except ImportError as error:
         raise UsageError("--cluster needs Dask: pip install 'dumpscan[cluster]'") from error
     try:
         connect: Any = Client
         return connect(address, timeout=_CONNECT_SECONDS)
-    except (OSError, TimeoutError, ValueError) as error:
+    except (OSError, Late, ValueError) as error:
         why = " ".join(str(error).split())
         raise UsageError(f"{address}: no Dask scheduler answers there ({why})") from error
 

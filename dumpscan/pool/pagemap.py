@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from dumpscan.image.physical import I64, U64, Mask
+from dumpscan.image.physical import I64, U64, Mask, scattered
 from dumpscan.kernel.kernel import Kernel
 from dumpscan.memory.c_pte import PageState
 from dumpscan.memory.virtual import PageSet
@@ -24,7 +24,7 @@ from dumpscan.pool.ranges import PoolRange, elsewhere, pool_ranges
 from dumpscan.records import record
 
 PAGE = 4096
-_SAMPLE = 512
+_SAMPLE = 128
 _ALL = slice(None)
 
 
@@ -179,7 +179,9 @@ def _with_marks(kernel: Kernel, part: PoolPages) -> PoolPages:
     if not len(chosen):
         return part
     walker = ChainWalker(kernel.layout, len(chosen))
-    rows, _ = kernel.memory.physical.pages(part.pages.pfn[chosen])
+    pfns = part.pages.pfn[chosen]
+    with scattered(kernel.memory.physical, pfns):
+        rows, _ = kernel.memory.physical.pages(pfns)
     small = walker.walk(rows).accepted
     if not agree(Marks(*(m[chosen] for m in marks)), small):
         return part

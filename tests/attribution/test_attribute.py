@@ -71,9 +71,9 @@ def test_a_verdict_carries_a_line_and_says_that_it_is_a_sample(leak: Path) -> No
     verdict = open_case(leak).verdict()
     assert verdict.attribution is not None
     found = verdict.attribution
-    assert (found.scope, found.pages_read) == ("sample", 128)
+    assert (found.scope, found.pages_read) == ("sample", 64)
     assert found.drivers[0].name == "FileDisk.sys" and found.drivers[0].copies < 3000
-    assert f"(in a sample: 128 of {found.pages_held:,} pool pages)" in (found.summary or "")
+    assert f"(in a sample: 64 of {found.pages_held:,} pool pages)" in (found.summary or "")
     printed = run("verdict", leak)
     assert "FileDisk.sys" in printed.stdout.split("\nWho\n")[1].split("\n\n")[0]
 

@@ -31,14 +31,16 @@ SAMPLE_PAGES = 128
 
 @record
 class Options:
-    """How a case is examined. ``census``: auto, tables or pages; ``symbol_dirs``: volatility3 ISFs;
-    ``contents``: may what blocks hold be shown? Dumps hold private data."""
+    """How a case is examined. ``census``: auto, tables, pages or sample; ``symbol_dirs``: volatility3
+    ISFs; ``contents``: may what blocks hold be shown? Dumps hold private data. ``sample_pages``: pages
+    of each pool that a sample reads, unless the usual number."""
 
     census: str = "auto"
     symbol_dirs: tuple[Path, ...] = ()
     settings: Settings | None = None
     progress: Progress | None = field(default=None, compare=False)
     contents: bool = True
+    sample_pages: int | None = None
 
 
 class Case:
@@ -78,7 +80,8 @@ class Case:
         return drivers(self.kernel)
 
     def census(self, mode: str | None = None) -> Pool:
-        """Pool figures by tag, limits and coverage. ``mode``: auto, tables or pages.
+        """Pool figures by tag, limits and coverage. ``mode``: auto, tables, pages
+        or sample.
 
         :raises KernelNotFound: no Windows kernel passes the checks.
         """
@@ -90,14 +93,18 @@ class Case:
 
         mode = mode or self.options.census
         if mode not in self._censuses:
-            self._censuses[mode] = take_census(self.kernel, mode, self.options.progress)
+            self._censuses[mode] = take_census(
+                self.kernel, mode, self.options.progress, sample_pages=self.options.sample_pages
+            )
         return self._censuses[mode]
 
     def pools(self, source: str = "auto") -> Pools:
-        """Pool figures as their own document. ``source``: auto, tracker or pages."""
+        """Pool figures as their own document. ``source``: auto, tracker, pages or sample."""
         pool = self.census({"tracker": "tables"}.get(source, source))
-        used = source if source != "auto" else (pool.tags[0].source if pool.tags else "none")
-        counted = (pool.tags, pool.coverage, pool.page_states, pool.notes)
+        # A sample of few pages is a walk of all of them.
+        asked = source in ("tracker", "pages")
+        used = source if asked else (pool.tags[0].source if pool.tags else "none")
+        counted = (pool.tags, pool.coverage, pool.page_states, pool.notes, pool.sample)
         return Pools(self.info, self.kernel.info, used, *counted)
 
     def verdict(self) -> Verdict:

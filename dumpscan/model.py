@@ -23,6 +23,7 @@ INFO_SCHEMA = "dumpscan.info/1"
 ATTRIBUTION_SCHEMA = "dumpscan.attribution/1"
 
 _JSON_SAFE = 1 << 53
+_ONLY_WHERE_KNOWN = frozenset({"interval"})  # thousands of tags have none
 
 T = TypeVar("T")
 
@@ -428,7 +429,10 @@ class Info:
 
 
 def to_dict(value: Any) -> Any:
-    """Return ``value`` (a record of this module) as plain JSON types, keys in contract order."""
+    """Return ``value`` (a record of this module) as plain JSON types, keys in contract order.
+
+    Keys are always there, None for unknown; but ``interval`` only where there is one.
+    """
     if value is None or isinstance(value, (str, float, bool)):
         return value
     if isinstance(value, int):
@@ -436,7 +440,8 @@ def to_dict(value: Any) -> Any:
     if is_record(value):
         names = fields(value)
         ordered = ("schema", *(n for n in names if n != "schema")) if "schema" in names else names
-        return {name: to_dict(getattr(value, name)) for name in ordered}
+        found = ((name, to_dict(getattr(value, name))) for name in ordered)
+        return {name: item for name, item in found if item is not None or name not in _ONLY_WHERE_KNOWN}
     if isinstance(value, Mapping):
         return {str(key): to_dict(item) for key, item in value.items()}
     return [to_dict(item) for item in value]

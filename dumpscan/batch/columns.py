@@ -76,5 +76,5 @@ def _largest(tags: Iterable[TagUse]) -> list[str]:
 def _bytes(use: TagUse) -> int:
     """Bytes in both pools. A tracker's figure holds the large allocations, a walk's does not."""
     parts = (use.paged, use.nonpaged)
-    big = sum(part.big.bytes for part in parts if part.big) if use.source == "pages" else 0
+    big = sum(part.big.bytes for part in parts if part.big) if use.source != "tracker" else 0
     return sum(part.bytes for part in parts) + big

@@ -58,7 +58,7 @@ def _options(command: click.decorators.FC) -> click.decorators.FC:
             click.option("--jsonl", is_flag=True, help="A JSON line on stdout for each file as it is done."),
             click.option(
                 "--census",
-                type=click.Choice(["auto", "tables", "pages"]),
+                type=click.Choice(["auto", "tables", "pages", "sample"]),
                 default="auto",
                 show_default=True,
                 help="As for the command verdict.",

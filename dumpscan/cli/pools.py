@@ -16,10 +16,11 @@ from dumpscan.cli.output import emit
 @pool_option
 @click.option(
     "--source",
-    type=click.Choice(["auto", "tracker", "pages"]),
+    type=click.Choice(["auto", "tracker", "pages", "sample"]),
     default="auto",
     show_default=True,
-    help="tracker: the kernel's tables; pages: a walk of every pool page; auto: the tables where there "
+    help="tracker: the kernel's tables; pages: a walk of every pool page; "
+    "sample: a random sample of them, with 95 % intervals; auto: the tables where there "
     "are any, else the walk.",
 )
 @click.option(

@@ -98,6 +98,8 @@ def _notes(
             "some figures come from the kernel's tables and some from walking pages (resident blocks "
             "only): tags counted in different ways have no rate"
         )
+    elif sources == {"sample"}:
+        notes.append("figures are estimates from samples of pages: changes and rates have the errors of both")
     elif sources == {"pages"}:
         notes.append("figures come from walking pages: they count resident blocks only")
     return tuple(notes)

@@ -7,6 +7,7 @@ is either wholly present or absent; an absent page is *unknown*, never zeros.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -100,6 +101,13 @@ def mapped_words(memory: PhysicalMemory, pfns: NDArray[Any]) -> MappedWords | No
     return found
 
 
+def scattered(memory: PhysicalMemory, pfns: NDArray[Any]) -> AbstractContextManager[None]:
+    """A context for reading ``pfns``, few pages all over the image, without what lies around them."""
+    found = getattr(memory, "scattered", None)
+    context: AbstractContextManager[None] = found(pfns) if found else nullcontext()
+    return context
+
+
 @record
 class Segment:
     """``pages`` pages from page frame ``pfn`` on lie in the file from byte ``offset`` on."""
@@ -180,6 +188,11 @@ class FileMemory:
         offsets, mask = self._locate(pfns)
         self._resident.bring(offsets, mask)
         return MappedWords(self._data[: len(self._data) & ~7].view("<i8"), offsets >> 3, mask)
+
+    def scattered(self, pfns: NDArray[Any]) -> AbstractContextManager[None]:
+        """See :func:`scattered`."""
+        offsets, mask = self._locate(pfns)
+        return self._resident.singly(offsets[mask], self.page_size)
 
     def pages(self, pfns: NDArray[Any], out: U8 | None = None) -> tuple[U8, Mask]:
         """See :meth:`PhysicalMemory.pages`."""

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dumpscan.errors import AbsentMemory
-from dumpscan.image.physical import I64, U8, U64, Mask, PhysicalMemory
+from dumpscan.image.physical import I64, U8, U64, Mask, PhysicalMemory, scattered
 from dumpscan.memory.c_pte import LARGE, PROTOTYPE, TRANSITION, VALID, Level, PageState, Paging
 
 PAGE = 4096
@@ -266,7 +266,9 @@ class PagedMemory:
         slices = []
         for at in range(0, len(tables), _TABLES_AT_ONCE):
             some = slice(at, at + _TABLES_AT_ONCE)
-            rows, present = self.physical.pages((tables[some] >> np.uint64(12)).astype(np.int64))
+            pfns = (tables[some] >> np.uint64(12)).astype(np.int64)
+            with scattered(self.physical, pfns):
+                rows, present = self.physical.pages(pfns)
             lost = Level(level.shift + level.entries.bit_length() - 1, level.entries, False)
             parts.append(_absent(bases[some][~present], lost, start, end))
             entries = rows[present].view(self._entry).reshape(-1)

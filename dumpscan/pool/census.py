@@ -55,13 +55,16 @@ class _Sources:
         return self.walk or self.sample
 
 
-def take_census(kernel: Kernel, mode: str = "auto", progress: Progress | None = None) -> Census:
+def take_census(
+    kernel: Kernel, mode: str = "auto", progress: Progress | None = None, *, sample_pages: int | None = None
+) -> Census:
     """Take the census of a kernel's pools.
 
     ``mode``: "tables" reads a few hundred pages, "pages" all of both pools, "auto" the tables and,
     where these are missing or not whole, the pages; "sample" a random sample of the pages, or all of
     them where they are no more than it would be. ``progress`` is called with a text, the pages
-    done and their total.
+    done and their total. ``sample_pages`` are the pages of each pool that a sample reads
+    (:data:`dumpscan.pool.sample.SAMPLE_PAGES` unless given).
 
     :raises UsageError: an unknown mode.
     """
@@ -72,7 +75,7 @@ def take_census(kernel: Kernel, mode: str = "auto", progress: Progress | None = 
     enough = tracker is not None and tracker.complete and not len(tracker.overflow)
     walk, sample = None, None
     if mode == "sample":
-        sample = _sample(kernel, big, progress)
+        sample = _sample(kernel, big, progress, sample_pages)
     if mode == "pages" or (mode == "auto" and not enough) or (sample is not None and sample.whole):
         # A sample of all pages is a walk, and says more: what no table lists, and which page is damaged.
         walk, sample = _walk(kernel, big, progress), None
@@ -99,10 +102,12 @@ def _walk(kernel: Kernel, big: BigPages | None, progress: Progress | None) -> Wa
     return walk_pool(kernel, big, progress)
 
 
-def _sample(kernel: Kernel, big: BigPages | None, progress: Progress | None) -> Sample | None:
-    from dumpscan.pool.sample import take_sample
+def _sample(
+    kernel: Kernel, big: BigPages | None, progress: Progress | None, pages: int | None
+) -> Sample | None:
+    from dumpscan.pool.sample import SAMPLE_PAGES, take_sample
 
-    return take_sample(kernel, big, progress)
+    return take_sample(kernel, big, progress, pages=pages or SAMPLE_PAGES)
 
 
 def _untracked(found: _Sources) -> dict[str, BigUse]:
@@ -273,7 +278,7 @@ def _notes(kernel: Kernel, mode: str, found: _Sources, limits: Limits) -> tuple[
             f"{found.big.damaged} damaged entries left out"
         )
     if found.walk is not None:
-        if mode == "sample":
+        if mode == "sample" and found.walk.walked:
             notes.append("the pools have no more pages than a sample: all were walked, figures are exact")
         notes += [*found.walk.notes, *_away_notes(found.walk.pool)]
     elif found.sample is not None:

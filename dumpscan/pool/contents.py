@@ -9,11 +9,12 @@ resident blocks can be seen, what is paged out has no content here.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dumpscan.image.physical import I64, U8, U64, Mask
+from dumpscan.image.physical import I64, U8, U64, Mask, scattered
 from dumpscan.kernel.kernel import Kernel
 from dumpscan.kernel.layouts import Layout
 from dumpscan.memory.c_pte import PageState
@@ -88,9 +89,11 @@ class ContentReader:
     def _small(self, layout: Layout, pool: PoolMap) -> Iterator[Contents]:
         form, walker = KeyFormat(layout), ChainWalker(layout, min(BATCH, self.most_pages or BATCH))
         for part in self._chosen(pool):
-            for batch in walk_batches(self.kernel, layout, part, locate=True, walker=walker):
-                self.pages_read += len(batch.index)
-                yield from self._blocks(layout, form, batch)
+            few = part.pages.pfn[part.small] if self.most_pages is not None else part.pages.pfn[:0]
+            with scattered(self.kernel.memory.physical, few) if len(few) else nullcontext():
+                for batch in walk_batches(self.kernel, layout, part, locate=True, walker=walker):
+                    self.pages_read += len(batch.index)
+                    yield from self._blocks(layout, form, batch)
 
     def _chosen(self, pool: PoolMap) -> list[PoolPages]:
         """The ranges to walk, thinned to the sample if one is asked for."""

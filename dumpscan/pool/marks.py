@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dumpscan.image.physical import I64, U8, U64, Mask
+from dumpscan.image.physical import I64, U8, U64, Mask, scattered
 from dumpscan.kernel.kernel import Kernel
 
 PAGE = 4096
@@ -118,7 +118,9 @@ def _pages_at(kernel: Kernel, vas: U64) -> tuple[U8, Mask]:
     memory = kernel.memory
     readable = memory.readable(vas)
     pas, _ = memory.translate(vas)
-    rows, present = memory.physical.pages((pas >> np.uint64(12)).astype(np.int64))
+    pfns = (pas >> np.uint64(12)).astype(np.int64)
+    with scattered(memory.physical, pfns):
+        rows, present = memory.physical.pages(pfns)
     return rows, readable & present
 
 

@@ -102,7 +102,7 @@ def draw(kernel: Kernel, uses: Sequence[TagUse], signature: Sequence[str]) -> Pi
 def _scheme(uses: Sequence[TagUse], signature: Sequence[str], paged: bool) -> _Scheme:
     def size(use: TagUse) -> int:
         part = use.paged if paged else use.nonpaged
-        return part.bytes + (part.big.bytes if use.source == "pages" and part.big else 0)
+        return part.bytes + (part.big.bytes if use.source != "tracker" and part.big else 0)
 
     largest = [use.tag for use in sorted(uses, key=size, reverse=True) if size(use)]
     others = [tag for tag in largest if tag not in signature][: _COLOURED - len(signature)]

@@ -10,12 +10,13 @@ the same image gives the same answer, with every version of numpy.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dumpscan.image.physical import I64, U64, Mask
+from dumpscan.image.physical import I64, U64, Mask, scattered
 from dumpscan.kernel.kernel import Kernel
 from dumpscan.kernel.layouts import Layout
 from dumpscan.memory.c_pte import PageState
@@ -24,7 +25,7 @@ from dumpscan.pool.bigpages import BigPages
 from dumpscan.pool.chains import ChainWalker, KeyFormat
 from dumpscan.pool.intervals import F64, Estimate, Stratum, estimate, unseen_pages
 from dumpscan.pool.pagemap import PAGE, PoolMap, PoolPages
-from dumpscan.pool.pages import BATCH, Progress, block_tags, damaged_pages, searched, walk_batches
+from dumpscan.pool.pages import BATCH, Batch, Progress, block_tags, damaged_pages, searched, walk_batches
 from dumpscan.records import record, replace
 
 SAMPLE_PAGES = 2048
@@ -158,11 +159,9 @@ def choose(count: int, take: int, seed: int) -> I64:
 def _count(kernel: Kernel, layout: Layout, drawn: _Drawn) -> _Counted:
     """Walk the pages drawn; a page without a sound chain holds nothing, as in a walk of all."""
     form, walker = KeyFormat(layout), ChainWalker(layout, min(BATCH, max(1, len(drawn.chosen))))
-    wanted = np.zeros(len(drawn.part.small), np.bool_)
-    wanted[drawn.chosen] = True
     keys, sizes, owners = [np.zeros(0, np.uint64)], [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
     small, taken, damaged = {"paged": 0, "nonpaged": 0}, 0, 0
-    for batch in walk_batches(kernel, layout, replace(drawn.part, small=wanted), locate=True, walker=walker):
+    for batch in _batches(kernel, layout, drawn, walker):
         chains = batch.chains
         tags = block_tags(layout, form, chains.keys).astype(np.uint64)
         keys.append((tags << np.uint64(1)) | form.rules.paged[form.pool_type(chains.keys)])
@@ -176,6 +175,14 @@ def _count(kernel: Kernel, layout: Layout, drawn: _Drawn) -> _Counted:
         small["nonpaged"] += len(kinds) - paged
     columns = _by_page(np.concatenate(keys), np.concatenate(sizes), np.concatenate(owners), taken)
     return _Counted(drawn, taken, *columns, small, damaged)
+
+
+def _batches(kernel: Kernel, layout: Layout, drawn: _Drawn, walker: ChainWalker) -> Iterator[Batch]:
+    wanted = np.zeros(len(drawn.part.small), np.bool_)
+    wanted[drawn.chosen] = True
+    with scattered(kernel.memory.physical, drawn.part.pages.pfn[drawn.chosen]):
+        part = replace(drawn.part, small=wanted)
+        yield from walk_batches(kernel, layout, part, locate=True, walker=walker)
 
 
 def _by_page(keys: U64, sizes: I64, owners: I64, pages: int) -> tuple[U64, F64, F64]:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+_LOPSIDED = 1.5
+
 
 def count(value: int | None) -> str:
     """``13,023``; a dash for unknown."""
@@ -16,6 +20,19 @@ def size(value: int | None) -> str:
         if abs(value) >= scale:
             return f"{value / scale:,.1f} {unit}"
     return f"{value} B"
+
+
+def interval(value: int, low: int | None, high: int | None, shown: Callable[[int], str]) -> str:
+    """Where the truth lies: ``± 800`` where both ends are about as far, else ``30 .. 8,582``.
+
+    Empty for a figure that is no estimate.
+    """
+    if low is None or high is None:
+        return ""
+    below, above = value - low, high - value
+    if max(below, above) <= _LOPSIDED * min(below, above):
+        return f"± {shown(max(below, above))}"
+    return f"{shown(low)} .. {shown(high)}" if low < high else "exact"
 
 
 def percent(share: float | None) -> str:

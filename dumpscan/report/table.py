@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
-from dumpscan.model import Pools, TagUse
+from dumpscan.model import Interval, Pools, PoolUse, TagUse
 from dumpscan.report import figures, json, plain
 from dumpscan.report.blocks import Table
 from dumpscan.report.safe import printable
@@ -19,7 +19,9 @@ _COLUMNS = (
     ("Allocs", True),
     ("Frees", True),
     ("Outstanding", True),
+    ("95 %", True),
     ("Bytes", True),
+    ("95 % ", True),
     ("Each", True),
     ("Big", True),
     ("Big bytes", True),
@@ -29,7 +31,10 @@ _WIDEST = 1000
 
 
 class PoolRow(NamedTuple):
-    """One tag in one pool. ``big_*`` are None where big allocations are not counted apart."""
+    """One tag in one pool. ``big_*`` are None where big allocations are not counted apart.
+
+    ``*_low`` and ``*_high`` are ends of 95 % intervals, None where figures are no estimates.
+    """
 
     tag: str
     pool: str
@@ -40,6 +45,10 @@ class PoolRow(NamedTuple):
     big_count: int | None
     big_bytes: int | None
     source: str
+    outstanding_low: int | None = None
+    outstanding_high: int | None = None
+    bytes_low: int | None = None
+    bytes_high: int | None = None
 
 
 def pool_rows(tags: Iterable[TagUse]) -> list[PoolRow]:
@@ -49,15 +58,25 @@ def pool_rows(tags: Iterable[TagUse]) -> list[PoolRow]:
         for pool, part in (("paged", use.paged), ("nonpaged", use.nonpaged)):
             big = part.big
             if part.allocs or part.frees or part.outstanding or part.bytes or (big and big.count):
-                count, octets = (big.count, big.bytes) if big is not None else (None, None)
-                counters = (part.allocs, part.frees, part.outstanding, part.bytes)
-                rows.append(PoolRow(use.tag, pool, *counters, count, octets, use.source))
+                rows.append(_row(use, pool, part))
     return rows
+
+
+def _row(use: TagUse, pool: str, part: PoolUse) -> PoolRow:
+    count, octets = (part.big.count, part.big.bytes) if part.big is not None else (None, None)
+    counters = (part.allocs, part.frees, part.outstanding, part.bytes)
+    return PoolRow(use.tag, pool, *counters, count, octets, use.source, *_ends(part.interval))
+
+
+def _ends(interval: Interval | None) -> tuple[int | None, int | None, int | None, int | None]:
+    if interval is None:
+        return None, None, None, None
+    return interval.outstanding_low, interval.outstanding_high, interval.bytes_low, interval.bytes_high
 
 
 def total_bytes(row: PoolRow) -> int:
     """Bytes of a row; a walk counts big allocations apart, a tracker includes them."""
-    return row.bytes + (row.big_bytes or 0 if row.source == "pages" else 0)
+    return row.bytes + (row.big_bytes or 0 if row.source != "tracker" else 0)
 
 
 def pool_table(
@@ -70,6 +89,10 @@ def pool_table(
     """
     counted = any(row.allocs is not None or row.frees is not None for row in rows)
     left_out = {"Allocs", "Frees"} if narrow and not counted else set()
+    if all(row.outstanding_low is None for row in rows):
+        left_out |= {"95 %", "95 % "}
+    elif narrow:
+        left_out |= {"Each"}
     if (narrow and counted) or not any(row.big_count for row in rows):
         left_out |= {"Big", "Big bytes"}
     columns = tuple((head, number) for head, number in _COLUMNS if head not in left_out)
@@ -84,8 +107,11 @@ def pool_table(
 def _cells(row: PoolRow) -> dict[str, str]:
     each = row.bytes // row.outstanding if row.outstanding > 0 else None
     big = (row.big_count or 0, row.big_bytes or 0)
-    numbers = (row.allocs, row.frees, row.outstanding, row.bytes, each, *big)
-    texts = (figures.tag(row.tag), row.pool, *map(figures.count, numbers))
+    before = map(figures.count, (row.allocs, row.frees, row.outstanding))
+    blocks = figures.interval(row.outstanding, row.outstanding_low, row.outstanding_high, figures.count)
+    octets = figures.interval(row.bytes, row.bytes_low, row.bytes_high, figures.size)
+    after = map(figures.count, (each, *big))
+    texts = (figures.tag(row.tag), row.pool, *before, blocks, figures.count(row.bytes), octets, *after)
     return {head: text for (head, _), text in zip(_COLUMNS, texts, strict=True)}
 
 

@@ -79,6 +79,8 @@ def unknown(pool: Pool, signature: SignatureResult) -> str:
     text = f"Not in the image: {'; '.join(missing)}. " if missing else ""
     if pool.tagging == "off":
         text += "Turn pool tagging on (gflags /r +ptg, restart) so that allocs and frees are counted. "
+    if pool.sample:
+        text += "Walk all pool pages of this image (--census pages): the figures are estimates so far. "
     return text + f"For an answer, {_CAPTURE} while the machine hangs, or {_WATCH}."
 
 

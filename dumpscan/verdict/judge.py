@@ -32,6 +32,7 @@ from dumpscan.verdict.suspects import find_suspects
 __all__ = ["Settings", "conclude", "judge"]
 
 # A fixed or uncovered kernel with small numbers is no "unexpected": too weak to accuse the fix.
+_ENOUGH = 0.5
 CODES = {
     ("present", "vulnerable"): "exhibits",
     ("present", "prerequisite-missing"): "exhibits",
@@ -117,7 +118,8 @@ def _leak_summary(state: str, fix: Fix, seen: Observation, tags: tuple[str, ...]
     pool = seen.main_pool(tags[0])
     share, full = seen.share(tags).shown, seen.fullness(pool).shown
     if state == "present" and share is not None:
-        text = f"{names} hold {words.percent(share)} of {pool} pool"
+        about = "about " if seen.sample(pool) is not None else ""
+        text = f"{names} hold {about}{words.percent(share)} of {pool} pool"
     else:
         text = f"{names} {'grow with driver unloads' if state == 'early' else 'leak'}: {_counts(seen, tags)}"
     if full is not None:
@@ -154,6 +156,8 @@ def _unknown_summary(pool: Pool) -> str:
     covered = pool.coverage
     if covered.tracker is not None and covered.tracker < 1:
         return f"only {words.percent(covered.tracker)} of the tracker tables are in the image"
-    if covered.paged_pages is not None and pool.tags[0].source == "pages":
+    if pool.sample and (covered.paged_pages or 0) >= _ENOUGH:
+        return "the sample of pool pages is too small to tell: a walk of all of them would (--census pages)"
+    if covered.paged_pages is not None and pool.tags[0].source != "tracker":
         return f"only {words.percent(covered.paged_pages)} of paged pool is in the image"
     return "the pool figures in the image are too small or too incomplete to tell"

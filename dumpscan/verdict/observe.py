@@ -1,8 +1,9 @@
 """What the image lets one say, as bounded numbers: the adapter between the records and the rules.
 
-A count from a complete tracker is exact. A count from walking pages is a lower bound, and without
-a part of the tracker's tables a count is no bound in either direction. The rules ask "at least?"
-and "at most?" and get yes, no or unknown.
+A count from a complete tracker is exact. A count from walking pages is a lower bound, one from a
+sample of pages lies in its 95 % interval (and what is not in the image comes on top), and without a
+part of the tracker's tables a count is no bound in either direction. The rules ask "at least?" and
+"at most?" and get yes, no or unknown.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from dumpscan.model import Drivers, Pool, PoolLimits, PoolUse, TagUse
+from dumpscan.model import Drivers, Interval, Pool, PoolLimits, PoolUse, SampledPool, TagUse
 
 RING_SLOTS = 50  # entries of the unloaded-driver ring (facts/kernel-location.md section 3)
 _COMPLETE = 0.9995
@@ -60,7 +61,7 @@ class Observation:
     # -- tags ----------------------------------------------------------------------------------
 
     def source(self, tag: str) -> str | None:
-        """``tracker`` or ``pages``; for a tag without a row, the source that would have had it."""
+        """``tracker``, ``pages`` or ``sample``; for a tag without a row, what would have had it."""
         use = self.by_tag.get(tag)
         return use.source if use is not None else self._common_source
 
@@ -93,10 +94,33 @@ class Observation:
         value = max(0, live(self.by_tag.get(tag), use)[index])
         if self.source(tag) == "tracker":
             return Bounds(value, value if self._tracker_complete(tag, index) else None, value)
-        seen = self.coverage(self.main_pool(tag, pool))
+        chosen = self.main_pool(tag, pool)
+        low, high = self._seen(use, chosen, value, index)
+        seen = self.coverage(chosen)
         if seen is None or seen < self.minimum_coverage:
-            return Bounds(value, None, value)
-        return Bounds(value, value if seen >= _COMPLETE else value / seen * _UNSEEN_ALLOWANCE, value)
+            return Bounds(low, None, value)
+        return Bounds(low, high if seen >= _COMPLETE else high / seen * _UNSEEN_ALLOWANCE, value)
+
+    def estimated(self, tag: str, pool: str = "any") -> tuple[int, int] | None:
+        """95 % interval of the allocations in the image; None where they were counted."""
+        use, chosen = self.use(tag, pool), self.main_pool(tag, pool)
+        if use is None or self.sample(chosen) is None:
+            return None
+        return self._seen(use, chosen, live(self.by_tag.get(tag), use)[0], 0)
+
+    def _seen(self, use: PoolUse, pool: str, value: int, index: int) -> tuple[int, int]:
+        """What the pages in the image hold: ``value``, or the ends of its interval if it is estimated."""
+        sample = self.sample(pool)
+        if sample is None:
+            return value, value
+        large = value - (use.outstanding, use.bytes)[index]
+        low, high = _ends(use.interval or sample.unseen, index)
+        return low + large, high + large
+
+    def sample(self, pool: str) -> SampledPool | None:
+        """How much of a pool was sampled; None where its figures are no estimates."""
+        sample = self.pool.sample.get(pool)
+        return sample if sample is not None and sample.pages < sample.pages_held else None
 
     def coverage(self, pool: str) -> float | None:
         """Share of the pool's pages that the image holds."""
@@ -127,12 +151,19 @@ class Observation:
         if use is None:
             return UNKNOWN
         blocks, octets = live(self.by_tag.get(tag), use)
-        return exact(octets / blocks) if blocks > 0 and octets >= 0 else UNKNOWN
+        if blocks <= 0 or octets < 0:
+            return UNKNOWN
+        if use.interval is None:
+            return exact(octets / blocks)
+        count, size = self.outstanding(tag, pool), self.bytes(tag, pool)
+        low = size.low / count.high if size.low is not None and count.high else None
+        high = size.high / count.low if size.high is not None and count.low else None
+        return Bounds(low, high, octets / blocks)
 
     def walked(self, tag: str) -> bool | None:
         """Whether the tag was counted by walking pages (no lifetime counters)."""
         source = self.source(tag)
-        return None if source is None else source == "pages"
+        return None if source is None else source != "tracker"
 
     # -- pools ---------------------------------------------------------------------------------
 
@@ -157,9 +188,10 @@ class Observation:
         if not used or any(part.low is None for part in held):
             return UNKNOWN
         low = sum(part.low or 0 for part in held) / used
+        shown = min(1.0, sum(part.shown or 0 for part in held) / used)
         if any(part.high is None for part in held):
-            return Bounds(low, None, min(1.0, low))
-        return Bounds(low, sum(part.high or 0 for part in held) / used, min(1.0, low))
+            return Bounds(low, None, shown)
+        return Bounds(low, sum(part.high or 0 for part in held) / used, shown)
 
     def fullness(self, pool: str) -> Bounds:
         """Used over maximum."""
@@ -204,6 +236,12 @@ class Observation:
         if top is None or entries < least_entries:
             return exact(0.0)
         return exact(top[1] / entries)
+
+
+def _ends(interval: Interval, index: int) -> tuple[int, int]:
+    if index == 0:
+        return interval.outstanding_low, interval.outstanding_high
+    return interval.bytes_low, interval.bytes_high
 
 
 def live(use: TagUse | None, part: PoolUse) -> tuple[int, int]:

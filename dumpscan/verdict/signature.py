@@ -232,7 +232,9 @@ def _outstanding(_: Signature, c: Condition, seen: Observation) -> Reading:
     where = seen.main_pool(tag, c.pool)
     text = f"{words.tag(tag)}: {words.count(bounds.shown)} outstanding in {where} pool ({held})"
     if bounds.low != bounds.high:
-        if seen.walked(tag):
+        if seen.estimated(tag, c.pool) is not None:
+            text += _sampled(seen, tag, c.pool)
+        elif seen.walked(tag):
             text += _seen_share(seen, where)
         else:
             text += ", a part of the tracker is missing"
@@ -242,6 +244,15 @@ def _outstanding(_: Signature, c: Condition, seen: Observation) -> Reading:
 def _seen_share(seen: Observation, pool: str) -> str:
     coverage = seen.coverage(pool)
     return f" in {words.percent(coverage)} of its pages" if coverage is not None else " in the pages seen"
+
+
+def _sampled(seen: Observation, tag: str, pool: str) -> str:
+    sample, ends = seen.sample(seen.main_pool(tag, pool)), seen.estimated(tag, pool)
+    if sample is None or ends is None:
+        return ""
+    low, high = map(words.count, ends)
+    pages = f"{words.count(sample.pages)} of the {words.count(sample.pages_held)} pages in the image"
+    return f", estimated from a random sample of {pages}: {low} to {high} at 95 %"
 
 
 def _bytes(_: Signature, c: Condition, seen: Observation) -> Reading:
@@ -277,6 +288,8 @@ def _share(_: Signature, c: Condition, seen: Observation) -> Reading:
     if bounds.shown is None:
         return _unread(f"the share of {names} in {pool} pool")
     at_least = "" if bounds.low == bounds.high else "at least "
+    if at_least and seen.sample(pool) is not None:
+        at_least = "about "
     return Reading(bounds, f"{names} hold {at_least}{words.percent(bounds.shown)} of {pool} pool in use")
 
 
@@ -336,6 +349,9 @@ def _ask_whole(signature: Signature, c: Condition, seen: Observation) -> tuple[T
         baseline=baseline,
         tolerance=signature.value(c.tolerance) if c.tolerance else 0,
     )
+    if seen.sample(seen.main_pool(c.tags[0], c.pool)) is not None:
+        # The error of two estimates is larger than what is asked for.
+        return None, Reading(UNKNOWN, f"{tag}: whether in step with each {each} cannot be told from a sample")
     ratio = blocks.shown / unit
     noun = "block" if round(ratio, 2) == 1 else "blocks"
     about = f"{tag}: {words.count(round(ratio, 2))} {noun} for each {each}"

@@ -35,7 +35,7 @@ class KB950162(interfaces.plugins.PluginInterface):  # type: ignore[misc]
             layer_option(),
             requirements.ChoiceRequirement(
                 name="census",
-                choices=["auto", "tables", "pages"],
+                choices=["auto", "tables", "pages", "sample"],
                 description="Pool figures from the kernel's tables, from the pool pages, or as needed",
                 default="auto",
                 optional=True,

@@ -91,7 +91,7 @@ def test_json_of_a_bad_file_is_no_output_at_all(
         ["nonsense"],
         ["verdict"],
         ["verdict", "--format", "pdf", "x"],
-        ["verdict", "--census", "sample", "x"],
+        ["verdict", "--census", "guess", "x"],
         ["pools", "--top", "0", "x"],
         ["pools", "--sort", "colour", "x"],
         ["pools", "--symbols", "/no/such/folder", "x"],

@@ -286,7 +286,7 @@ def test_content_leaves_out_the_header_and_counts_what_is_missing() -> None:
 
 def test_an_unknown_mode_is_a_usage_error() -> None:
     with pytest.raises(UsageError, match="auto, tables, pages"):
-        take_census(kernel(xp(), 2600, VARIABLES), "sample")
+        take_census(kernel(xp(), 2600, VARIABLES), "guess")
 
 
 def test_tags_from_pages() -> None:

@@ -75,6 +75,10 @@ def test_csv_has_a_row_for_each_tag_and_pool_in_use() -> None:
         "big_count": "",
         "big_bytes": "",
         "source": "tracker",
+        "outstanding_low": "",
+        "outstanding_high": "",
+        "bytes_low": "",
+        "bytes_high": "",
     }
 
 

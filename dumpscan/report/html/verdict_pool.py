@@ -156,7 +156,11 @@ def _map_section(verdict: Verdict, pictures: Pictures) -> Section:
     return Section("map", "The pools by address", parts.joined(*drawn), lead + _share(pictures))
 
 
-_SOURCES = {"tracker": "the kernel's own counters", "pages": "a walk of the pool pages"}
+_SOURCES = {
+    "tracker": "the kernel's own counters",
+    "pages": "a walk of the pool pages",
+    "sample": "a random sample of the pool pages",
+}
 
 
 def trust_section(verdict: Verdict) -> Section:

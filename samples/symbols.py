@@ -45,7 +45,19 @@ _XP_SP3_PAE: Final[dict[str, int]] = {
     "KdpDebuggerDataListHead": 0x1a0ef4,
 }
 
-# Fields of the debugger block whose addresses the PDB does not give: code, then data.
+# What else its debugger block names; apart, because the order of the names above and below decides the
+# invented addresses of the other kernels.
+_XP_SP3_PAE_KDBG: Final[dict[str, int]] = {
+    "KiCallUserMode": 0x2868c, "MmSharedCommit": 0x756c8, "KernelVerifier": 0x75688,
+    "IopErrorLogListHead": 0x7a8c0, "MmZeroedPageListHead": 0x730e0, "MmFreePageListHead": 0x730f0,
+    "MmStandbyPageListHead": 0x73100, "MmModifiedPageListHead": 0x73110,
+    "MmModifiedNoWritePageListHead": 0x73120, "KeUserCallbackDispatcher": 0x7bf14,
+    "MmProcessCommit": 0x7cfb4, "MmNonPagedSystemStart": 0x81920, "PspCidTable": 0x83260,
+    "ExpSystemResourcesList": 0x85688, "KdPrintCircularBuffer": 0x19cf00,
+    "KdPrintWritePointer": 0x19df00, "KdPrintRolloverCount": 0x19df04,
+}
+
+# More fields of the debugger block, invented where no PDB gives their addresses: code, then data.
 _CODE: Final = (
     "BreakpointWithStatus", "KiCallUserMode", "KeUserCallbackDispatcher", "KiNormalSystemCall",
 )
@@ -145,4 +157,4 @@ def variables(profile: Profile, data_rva: int) -> dict[str, int]:
         table[name] = _SCRATCH_SP3 + 8 * number
     for number, name in enumerate(_CODE):
         table[name] = 0x50BDC + 0x134 * number
-    return table
+    return table | _XP_SP3_PAE_KDBG

@@ -26,7 +26,8 @@ class Kernel:
     """A verified kernel. ``layout`` is None for builds whose structures the facts do not carry.
 
     ``variables`` maps names of kernel variables to their virtual addresses (from KDBG, and from a
-    symbol table where one is present); ``source`` says where they come from.
+    symbol table where one is present); ``source`` says where they come from. ``processors`` are those
+    in KiProcessorBlock, None where that cannot be read: a header's count is only a claim.
     """
 
     memory: VirtualMemory
@@ -34,7 +35,7 @@ class Kernel:
     machine: Machine
     base: int
     size: int
-    processors: int
+    processors: int | None
     variables: Mapping[str, int]
     layout: Layout | None = None
     sections: tuple[Section, ...] = ()

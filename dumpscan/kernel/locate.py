@@ -68,16 +68,16 @@ def identify(
     shared = machine.read_shared_data(memory)
     table = symbols.load(pdb, block.kern_base, block.addresses, symbol_dirs)
     info, layout = _name(located, headers, pdb, hints, shared)
-    count = hints.processors or machine.processor_count(memory, block.addresses.get("KiProcessorBlock"))
+    count = machine.processor_count(memory, block.addresses.get("KiProcessorBlock"))
     memory, info = _system_space(physical, memory, info, layout, block.addresses)
-    notes = (*located.notes, *table.notes, *_layout_notes(info, layout))
+    doubts = (*_layout_notes(info, layout), *machine.processor_notes(hints, count))
     return Kernel(
         memory=memory,
-        info=replace(info, notes=notes),
+        info=replace(info, notes=(*located.notes, *table.notes, *doubts)),
         machine=machine.read_machine(memory, hints, shared, block.addresses.get("KiBugcheckData"), count),
         base=block.kern_base,
         size=headers.size_of_image if headers else 0,
-        processors=count or 1,
+        processors=count,
         variables=block.addresses,
         layout=layout,
         sections=headers.sections if headers else (),

@@ -60,7 +60,15 @@ def processor_count(memory: VirtualMemory, block: int | None) -> int | None:
     count = next(
         (i for i, pointer in enumerate(pointers) if pointer < memory.paging.kernel_start), len(pointers)
     )
-    return count or None
+    # Each processor has a block of its own: repeated pointers are something else (list heads, say).
+    return count if count and len(set(pointers[:count])) == count else None
+
+
+def processor_notes(hints: Hints, counted: int | None) -> tuple[str, ...]:
+    """What is wrong with the header's number of processors, held against KiProcessorBlock."""
+    if counted is None or hints.processors in (None, 0, counted):
+        return ()
+    return (f"the header says {hints.processors} processors, KiProcessorBlock {counted}: trusted the latter",)
 
 
 def read_machine(
@@ -70,14 +78,14 @@ def read_machine(
     bugcheck_data: int | None,
     processors: int | None,
 ) -> Machine:
-    """The header's word where it has one, memory's elsewhere."""
+    """The header's word where it has one, memory's elsewhere; ``processors``: those in KiProcessorBlock."""
     system = hints.system_time or (shared.system_time if shared else 0)
     uptime = hints.uptime or (shared.interrupt_time if shared else 0)
     return Machine(
         bugcheck=hints.bugcheck or _bugcheck_in_memory(memory, bugcheck_data),
         system_time=filetime_text(system),
         uptime_seconds=uptime / 1e7 if uptime else None,
-        processors=hints.processors or processors,
+        processors=processors or hints.processors,
     )
 
 

@@ -136,7 +136,12 @@ def _verified(
     if _flag_on(kernel) is False and not layout.tagging_always:
         notes.append("NtGlobalFlag says pool tagging is off, but PoolTrackTable is set: trusted the pointer")
     processors = _processor_tables(kernel, layout, variable, table)
-    if None in processors:
+    if None in processors and kernel.processors is None:
+        notes.append(
+            "the number of processors is not known, and neither are their tracker tables: counters by tag "
+            "are unknown"
+        )
+    elif None in processors:
         notes.append(
             f"tracker tables of {processors.count(None)} of {len(processors)} processors were not found: "
             "counters by tag are unknown"
@@ -254,26 +259,35 @@ def _power_of_two(value: int) -> bool:
 
 def _processor_tables(kernel: Kernel, layout: Layout, variable: int, table: int) -> tuple[int | None, ...]:
     """Each processor's table. One processor has one; XP's multiprocessor kernels are said to share
-    one (facts, [INF]), so there the search may come back with nothing."""
+    one (facts, [INF]), so there the search may come back with nothing.
+
+    Where the number of processors is not known, the array of tables tells it; a header's count is
+    only taken where there is no array."""
     count = kernel.processors
-    if count <= 1:
+    if count == 1 or (count is None and kernel.info.multiprocessor is False):
         return (table,)
     found = kernel.symbols.get("ExPoolTagTables")
     values = _pointers(kernel, found, count) if found else None
     if values is None or values[0] != table:
         values = _search(kernel, layout, variable, table, count)
     if values is None:
-        return (table, *[None] * (count - 1)) if layout.per_processor_tables else (table,)
+        least = count or kernel.machine.processors or 2
+        return (table, *[None] * (least - 1)) if layout.per_processor_tables else (table,)
     return (table, *[v if v and kernel.is_kernel_address(v) else None for v in values[1:]])
 
 
-def _pointers(kernel: Kernel, address: int, count: int) -> list[int] | None:
+def _pointers(kernel: Kernel, address: int, count: int | None) -> list[int] | None:
     size = kernel.memory.pointer_size
-    data, known = kernel.memory.read_masked(address, count * size)
-    return data.view(f"<u{size}").tolist() if bool(known.all()) else None
+    data, known = kernel.memory.read_masked(address, (count or 8 * size) * size)
+    if not bool(known.all()):
+        return None
+    row: list[int] = data.view(f"<u{size}").tolist()
+    return row[: count or _used(kernel, row)] or None
 
 
-def _search(kernel: Kernel, layout: Layout, variable: int, table: int, count: int) -> list[int] | None:
+def _search(
+    kernel: Kernel, layout: Layout, variable: int, table: int, count: int | None
+) -> list[int] | None:
     """The array whose element 0 is PoolTrackTable's value: near the variable, then in all data."""
     near = (variable & ~(PAGE - 1)) - PAGE, 3 * PAGE
     spans = [near, *((s.va, s.size) for s in kernel.sections if s.writable)]
@@ -286,7 +300,9 @@ def _search(kernel: Kernel, layout: Layout, variable: int, table: int, count: in
     return None
 
 
-def _search_span(kernel: Kernel, start: int, length: int, table: int, count: int) -> list[int] | None:
+def _search_span(
+    kernel: Kernel, start: int, length: int, table: int, count: int | None
+) -> list[int] | None:
     size = kernel.memory.pointer_size
     length = min(length, 16 << 20) // size * size
     data, known = kernel.memory.read_masked(start, length)
@@ -295,9 +311,21 @@ def _search_span(kernel: Kernel, start: int, length: int, table: int, count: int
     for at in np.flatnonzero(values == table).tolist():
         # 32 processors on x86, 64 on x64: as many as an affinity mask has bits.
         row, seen = values[at : at + 8 * size].tolist(), whole[at : at + 8 * size]
-        if len(row) == 8 * size and bool(seen.all()) and _is_table_array(kernel, row, count):
-            return [int(value) for value in row[:count]]
+        if len(row) < 8 * size or not bool(seen.all()):
+            continue
+        # One pointer alone may be any variable that holds the table's address.
+        tables = count or _used(kernel, row)
+        if tables > 1 and _is_table_array(kernel, row, tables):
+            return [int(value) for value in row[:tables]]
     return None
+
+
+def _used(kernel: Kernel, row: list[int]) -> int:
+    """Elements from the first on that can be addresses of tables, each its own."""
+    for at, value in enumerate(row):
+        if value % PAGE or not kernel.is_kernel_address(value) or value in row[:at]:
+            return at
+    return len(row)
 
 
 def _is_table_array(kernel: Kernel, row: list[int], count: int) -> bool:

@@ -87,9 +87,48 @@ def read_tracker(kernel: Kernel, tables: PoolTables) -> Tracker | None:
     main, overflow = _split(sums)
     extra, extra_lost = _expansion(kernel, dtype, tables)
     rows = sum_by_tag(np.concatenate([main[main["key"] != 0], extra]))
+    rows, overflow, lost, share = _possible(rows, overflow, len(parts), notes)
     if extra_lost:
         notes.append(f"{extra_lost} entries of the tracker expansion table are not in the image")
-    return Tracker(rows, overflow, float(np.mean(shares)), unknown + extra_lost, tuple(notes))
+    coverage = float(np.mean(shares)) * share
+    return Tracker(rows, overflow, coverage, unknown + extra_lost + lost, tuple(notes))
+
+
+_RUNNING_SHARE = 0.01
+_RUNNING_COUNT = 16
+_RUNNING_BYTES = 64 << 10
+"""By so little may sums be negative in an image that was taken while the machine ran."""
+
+
+def _possible(
+    rows: Rows, overflow: Rows, tables: int, notes: list[str]
+) -> tuple[Rows, Rows, int, float]:
+    """Rows that can be true, the overflow slot if it can, tags left out, and a factor of the coverage.
+
+    More frees than allocations, or bytes below zero: parts of the sum are missing. Where that is more
+    than a moment's difference between tables, no row of theirs is to be trusted.
+    """
+    every = np.concatenate([rows, overflow])
+    wrong, gross = np.zeros(len(every), np.bool_), np.zeros(len(every), np.bool_)
+    for pool in ("np", "paged"):
+        allocs, size = every[f"{pool}_allocs"], every[f"{pool}_bytes"]
+        short = -(allocs - every[f"{pool}_frees"]).astype("<u4").view("<i4").astype(np.int64)
+        less = -size.copy().view(size.dtype.str.replace("u", "i")).astype(np.float64)
+        wrong |= (short > 0) | (less > 0)
+        gross |= (short > _RUNNING_COUNT + _RUNNING_SHARE * allocs) | (less > _RUNNING_BYTES)
+    if not bool(wrong.any()):
+        return rows, overflow, 0, 1.0
+    if not bool(gross.any()):
+        first = decode_tag(int(every["key"][wrong][0]))
+        notes.append(f"{int(wrong.sum())} tags left out, the first '{first}': more was freed than allocated")
+        kept, keep = len(rows), ~wrong
+        return rows[keep[:kept]], overflow[keep[kept:]], int(wrong.sum()), float(keep.mean())
+    first = decode_tag(int(every["key"][gross][0]))
+    notes.append(
+        f"the tracker table is not used: more was freed than allocated under '{first}' and "
+        f"{int(wrong.sum()) - 1} other tags, so tables of further processors are missing"
+    )
+    return rows[:0], overflow[:0], len(every), tables / (tables + 1)
 
 
 def _read(kernel: Kernel, dtype: np.dtype[np.void], address: int | None, count: int) -> tuple[Rows, Any]:

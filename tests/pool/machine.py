@@ -118,7 +118,7 @@ class HandMemory:
 
 
 def kernel(
-    memory: HandMemory, build: int, variables: dict[str, int], *, processors: int = 1,
+    memory: HandMemory, build: int, variables: dict[str, int], *, processors: int | None = 1,
     symbols: dict[str, int] | None = None, sections: tuple[Section, ...] = (),
 ) -> Kernel:
     """A located kernel of ``build`` whose ``variables`` lie at the given addresses."""

@@ -165,3 +165,21 @@ def test_a_row_that_is_no_table_of_two_processors(row: list[int]) -> None:
 
 def test_one_processor_needs_no_search() -> None:
     assert find_tables(kernel(vista([0]), 6000, {"PoolTrackTable": VAR})).processors == (TABLE,)
+
+
+def test_tables_tell_the_number_of_processors_when_nothing_else_does() -> None:
+    memory = vista([TABLE, 0xF7A00000, 0xF7B00000], at=0x80560120)
+    found = find_tables(kernel(memory, 6000, {"PoolTrackTable": VAR}, processors=None, sections=DATA))
+    assert found.processors == (TABLE, 0xF7A00000, 0xF7B00000)
+
+
+def test_neither_processors_nor_tables_are_known() -> None:
+    # PoolTrackTable alone in the data is no array of one table.
+    memory = vista([TABLE], at=0x80560120)
+    found = find_tables(kernel(memory, 6000, {"PoolTrackTable": VAR}, processors=None, sections=DATA))
+    assert found.processors == (TABLE, None)
+    assert "the number of processors is not known" in " ".join(found.notes)
+
+
+def test_xp_has_one_table_however_many_processors() -> None:
+    assert find_tables(kernel(xp(), 2600, {"PoolTrackTable": VAR}, processors=None)).processors == (TABLE,)

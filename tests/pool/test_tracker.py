@@ -43,11 +43,10 @@ def by_tag(tracker: Tracker) -> dict[str, tuple[PoolUse, PoolUse]]:
 
 def test_one_table() -> None:
     memory = HandMemory()
-    table(memory, FIRST, {5: (IOSE, 1, 2, 3, 40, 10, 3600), 9: (PP, 7, 0, 112, 0, 0, 0)})
+    table(memory, FIRST, {5: (IOSE, 2, 1, 3, 40, 10, 3600), 9: (PP, 7, 0, 112, 0, 0, 0)})
     tracker = read(memory, FIRST)
     assert by_tag(tracker) == {
-        # 1 - 2 = -1 = 0xFFFFFFFF modulo 2**32
-        "IoSe": (PoolUse(1, 2, 0xFFFFFFFF, 3), PoolUse(40, 10, 30, 3600)),
+        "IoSe": (PoolUse(2, 1, 1, 3), PoolUse(40, 10, 30, 3600)),
         "Pp  ": (PoolUse(7, 0, 7, 112), PoolUse(0, 0, 0, 0)),
     }
     assert tracker.complete
@@ -125,6 +124,36 @@ def test_a_missing_page_leaves_the_other_rows_exact() -> None:
     assert list(by_tag(tracker)) == ["IoSe"]
     assert tracker.coverage == pytest.approx(146 / 257)
     assert not tracker.complete
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        pytest.param((PP, 0, 0, 0, 5, 30, 0), id="frees"),
+        pytest.param((PP, 0, 0, 0, 5, 5, MINUS - 120_000), id="bytes"),
+        pytest.param((OVFL, 0, 90, 0, 0, 0, 0), id="overflow"),
+    ],
+)
+def test_impossible_sums_make_every_tag_unknown(row: tuple[int, ...]) -> None:
+    # Only a further processor's table explains them, and then it has parts of IoSe's figures too.
+    memory = HandMemory()
+    table(memory, FIRST, {5: (IOSE, 0, 0, 0, 10, 0, 1200), 256 if row[0] == OVFL else 9: row})
+    tracker = read(memory, FIRST)
+    assert (tracker.tags(), tracker.overflow_use()) == ((), None)
+    assert (tracker.coverage, tracker.unknown_tags, tracker.complete) == (0.5, 2, False)
+    name = "Ovfl" if row[0] == OVFL else "Pp  "
+    assert f"more was freed than allocated under '{name}'" in tracker.notes[0]
+
+
+def test_a_moments_difference_leaves_out_its_tag_alone() -> None:
+    # The machine ran on between the pages of two tables: 3 of 5,003 frees were seen too many.
+    memory = HandMemory()
+    table(memory, FIRST, {5: (IOSE, 0, 0, 0, 10, 0, 1200), 9: (PP, 5000, 0, 80000, 0, 0, 0)})
+    table(memory, SECOND, {9: (PP, 0, 5003, MINUS - 80048, 0, 0, 0)})
+    tracker = read(memory, FIRST, SECOND)
+    assert by_tag(tracker) == {"IoSe": (PoolUse(0, 0, 0, 0), PoolUse(10, 0, 10, 1200))}
+    assert (tracker.coverage, tracker.unknown_tags, tracker.complete) == (0.5, 1, False)
+    assert "the first 'Pp  '" in tracker.notes[0]
 
 
 def test_no_table_no_tracker() -> None:

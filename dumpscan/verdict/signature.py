@@ -27,11 +27,13 @@ class Finding(NamedTuple):
 
 
 class Reading(NamedTuple):
-    """A measured figure with its sentence. ``weak``: too little of it to count against anything."""
+    """A measured figure with its sentence. ``weak``: too little of it to count against anything;
+    ``seen``: what the figure was taken from."""
 
     bounds: Bounds
     sentence: str
     weak: bool = False
+    seen: str = "image"
 
 
 class Node(NamedTuple):
@@ -190,7 +192,7 @@ def _comparison(signature: Signature, c: Condition, truth: Truth, reading: Readi
     shown = words.percent(value) if c.measure in _SHARES else words.count(value)
     side = "at least" if c.at_least else "at most"
     if truth is None:
-        return f"; whether the whole is {side} {shown} cannot be told from this image"
+        return f"; whether the whole is {side} {shown} cannot be told from this {reading.seen}"
     if truth:
         return f" (threshold: {side} {shown})" + (f": {c.meaning}" if c.meaning else "")
     return (
@@ -233,8 +235,8 @@ def _outstanding(_: Signature, c: Condition, seen: Observation) -> Reading:
     text = f"{words.tag(tag)}: {words.count(bounds.shown)} outstanding in {where} pool ({held})"
     if bounds.low != bounds.high:
         if seen.estimated(tag, c.pool) is not None:
-            text += _sampled(seen, tag, c.pool)
-        elif seen.walked(tag):
+            return Reading(bounds, text + _sampled(seen, tag, c.pool), seen="sample")
+        if seen.walked(tag):
             text += _seen_share(seen, where)
         else:
             text += ", a part of the tracker is missing"

@@ -82,7 +82,7 @@ def compare(found: Pool, truth: dict[str, Any]) -> Iterator[tuple[Seen, Seen]]:
 def figures(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Seen, Seen]]:
     """All figures of all machines, each with a seed of its own; an image lives until it was read."""
     path = tmp_path_factory.mktemp("sampled") / "machine.dmp"
-    found = []
+    found: list[tuple[Seen, Seen]] = []
     for seed in range(MACHINES):
         profile, scenario = PROFILES[seed % len(PROFILES)]
         machine = samples.build(profile, scenario, seed=seed, ram_mb=16, cycles=1500 - 5 * seed)

@@ -120,18 +120,20 @@ class Case:
         if self.opened.memory is None:
             return self._triage_verdict()
         census = self.take_census()
+        # Pages count no frees and miss what is paged out: counters beside them say more.
+        pool = replace(census.pool, tags=census.counted) if census.counted else census.pool
         result = judge(
             self.info,
             self.kernel.info,
             self.kernel.machine,
-            census.pool,
+            pool,
             self.drivers,
             settings=self.options.settings,
-            where={**places(self.kernel), **census.where},
+            where={**places(self.kernel, self.drivers), **census.where},
         )
         # Choosing the sample reads what describes every pool page: too much to fetch from afar.
         if result.signature.state in ("present", "early") and self.opened.traffic is None:
-            result = replace(result, attribution=self._sampled(census.pool))
+            result = replace(result, attribution=self._sampled(pool))
         return _signed(result)
 
     def attribution(self, tags: tuple[str, ...] = ()) -> AttributionReport:

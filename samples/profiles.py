@@ -277,6 +277,11 @@ class KernelBuild:
             return "out-of-scope"
         if self.branch == "unknown" and version_resource != "present":
             return "unknown"
+        if self.profile.nt == "5.1" and not self.released and self.branch in ("rtm", "unknown"):
+            # Below the hotfix's revision no branch has it; from there on the revision alone tells nothing.
+            return "unknown" if self.revision >= first else "vulnerable"
+        if self.branch == "unknown":  # Vista: the revision tells the branch
+            return "fixed" if self.revision >= first else "vulnerable"
         return "fixed" if self.branch in ("qfe", "ldr") and self.revision >= first else "vulnerable"
 
 

@@ -140,12 +140,12 @@ def _total_address(kernel: Kernel) -> int | None:
     return found
 
 
-def places(kernel: Kernel) -> dict[str, str]:
-    """Where the figures of :func:`drivers` are read: of ``unloads`` (the total) and the ``ring``."""
+def places(kernel: Kernel, known: Drivers) -> dict[str, str]:
+    """Where the figures of ``known`` were read: of ``unloads`` (the total, if believed) and the ``ring``."""
     ring = kernel.value("MmUnloadedDrivers")
     found = {"ring": f"MmUnloadedDrivers at {ring:#x}"} if ring else {}
     total = _total_address(kernel)
-    if total is not None:
+    if total is not None and known.unloads_total is not None:
         found["unloads"] = f"MiTotalUnloads at {total:#x}"
     return found
 

@@ -34,11 +34,15 @@ MODES = ("auto", "tables", "pages", "sample")
 
 @record
 class Census:
-    """The pools' record, and for each source (tracker, big_pages, pages, limits) where it was read."""
+    """The pools' record, and for each source (tracker, big_pages, pages, limits) where it was read.
+
+    ``counted``: for mode "pages", tags with the tracker's counters where its tables are whole; else empty.
+    """
 
     pool: Pool
     where: Mapping[str, str]
     walk: WalkResult | None = None
+    counted: tuple[TagUse, ...] = ()
 
 
 @record
@@ -72,7 +76,7 @@ def take_census(
         raise UsageError(f"unknown census mode {mode!r}: choose one of {', '.join(MODES)}")
     tables = find_tables(kernel)
     tracker, big = read_tracker(kernel, tables), read_big_pages(kernel, tables)
-    enough = tracker is not None and tracker.complete and not len(tracker.overflow)
+    enough = _enough(tracker)
     walk, sample = None, None
     if mode == "sample":
         sample = _sample(kernel, big, progress, sample_pages)
@@ -80,6 +84,10 @@ def take_census(
         # A sample of all pages is a walk, and says more: what no table lists, and which page is damaged.
         walk, sample = _walk(kernel, big, progress), None
     return _census(kernel, mode, _Sources(tables, tracker, big, walk, sample))
+
+
+def _enough(tracker: Tracker | None) -> bool:
+    return tracker is not None and tracker.complete and not len(tracker.overflow)
 
 
 def tags_from_tracker(kernel: Kernel) -> tuple[TagUse, ...]:
@@ -137,7 +145,8 @@ def _census(kernel: Kernel, mode: str, found: _Sources) -> Census:
         notes=_notes(kernel, mode, found, limits),
         sample=found.sample.pools if found.sample else {},
     )
-    return Census(pool, _where(kernel, found, limits), found.walk)
+    counted = _merged(tracked, walked) if mode == "pages" and _enough(found.tracker) else ()
+    return Census(pool, _where(kernel, found, limits), found.walk, counted)
 
 
 # -- tags -----------------------------------------------------------------------------------------

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from dumpscan.model import Drivers, Fix, FixRow, KernelInfo, Pool, SignatureResult, Suspect
+from collections.abc import Mapping
+
+from dumpscan.model import Drivers, Fix, FixRow, KernelInfo, Pool, Suspect
 from dumpscan.verdict import words
 from dumpscan.verdict.article import load_article
+from dumpscan.verdict.observe import Observation
+from dumpscan.verdict.suspects import find_full, find_unlisted
 
 _CAPTURE = (
     "capture a kernel or complete memory dump (CrashOnCtrlScroll or NMI, bug check 0xE2) or a VM snapshot"
 )
+_TAGGING = "Turn pool tagging on (gflags /r +ptg, restart) so that allocs and frees are counted."
+_WHO = "Compare two images taken hours apart (dumpscan compare) to see what grows."
 _WATCH = "watch IoSe and 'Pp  ' with PoolMon while drivers load and unload"
 
 
@@ -58,30 +64,72 @@ def install(row: FixRow | None, kernel: KernelInfo) -> str:
     return text + " Until then, stop what loads and unloads drivers repeatedly; a restart empties the pool."
 
 
-def absent(fix: Fix, suspects: tuple[Suspect, ...]) -> str:
-    """Who to look at instead, and whether the hotfix still makes sense."""
+def absent(
+    fix: Fix, suspects: tuple[Suspect, ...], seen: Observation, limits: Mapping[str, float] | None = None
+) -> str:
+    """Who to look at instead, and whether the hotfix still makes sense. ``limits``: as for suspects."""
+    unlisted, full, said = find_unlisted(seen, suspects, limits), find_full(seen, limits), []
+    if unlisted is not None:
+        said.append(
+            f"{_sentence(unlisted.text)} {words.count(unlisted.blocks)} allocations, "
+            f"{words.size(unlisted.bytes)}: no table in this image says whose they are. "
+            + (_TAGGING if seen.pool.tagging == "off" else _WHO)
+        )
     if suspects:
-        text = f"Look for the owner of {words.tag(suspects[0].tag)}: {suspects[0].text}."
-    else:
-        text = (
+        said.append(f"Look for the owner of {words.tag(suspects[0].tag)}: {suspects[0].text}.")
+    elif full is not None and unlisted is None:
+        share = words.percent(seen.fullness(full).shown or 0)
+        said.append(
+            f"{_sentence(f'{full} pool is {share} full and no tag explains it')} Either many tags hold their "
+            "usual part of a small pool, or what fills it is not in the image. "
+            + (_TAGGING if seen.pool.tagging == "off" else _WHO)
+        )
+    elif unlisted is None:
+        said.append(
             "No tag holds an unusual share of a pool: the hang probably has another cause than a pool leak."
         )
     if fix.state == "vulnerable":
-        text += (
-            f" The kernel lacks the fix of {load_article().id}, but this image gives no reason to install it."
+        said.append(
+            f"The kernel lacks the fix of {load_article().id}, but this image gives no reason to install it."
         )
-    return text
+    return " ".join(said)
 
 
-def unknown(pool: Pool, signature: SignatureResult) -> str:
-    """What the image lacks, and how to get it."""
-    missing = [evidence.text for evidence in signature.evidence if evidence.outcome == "unknown"]
-    text = f"Not in the image: {'; '.join(missing)}. " if missing else ""
+def compare_two(pool: Pool) -> str:
+    """The numbers of one image do not decide."""
+    return (
+        "Take a second image of the same boot after some more driver loads and unloads, and compare the two "
+        f"(dumpscan compare), or {_WATCH}." + (f" {_TAGGING}" if pool.tagging == "off" else "")
+    )
+
+
+def unknown(pool: Pool, drivers: Drivers) -> str:
+    """What the image lacks, each source once, and how to get it."""
+    lacking = missing(pool, drivers)
+    text = f"Not in the image: {'; '.join(lacking)}. " if lacking else ""
     if pool.tagging == "off":
-        text += "Turn pool tagging on (gflags /r +ptg, restart) so that allocs and frees are counted. "
+        text += f"{_TAGGING} "
     if pool.sample:
         text += "Walk all pool pages of this image (--census pages): the figures are estimates so far. "
     return text + f"For an answer, {_CAPTURE} while the machine hangs, or {_WATCH}."
+
+
+def missing(pool: Pool, drivers: Drivers) -> list[str]:
+    """What the image lacks, by source."""
+    covered, lacking = pool.coverage, []
+    if covered.tracker is None and not any(use.source == "tracker" for use in pool.tags):
+        lacking.append("the pool tracker's counters of allocations and frees")
+    elif covered.tracker is not None and covered.tracker < 1:
+        lacking.append(f"{words.percent(1 - covered.tracker)} of the pool tracker's tables")
+    if lacking and covered.paged_pages is None:
+        lacking.append("paged pool's pages")
+    elif covered.paged_pages is not None and covered.paged_pages < 1:
+        lacking.append(f"{words.percent(1 - covered.paged_pages)} of paged pool's pages")
+    if drivers.unloads_total is None:
+        lacking.append("the count of driver unloads")
+    if drivers.ring_entries is None and not drivers.recent:
+        lacking.append("the list of unloaded drivers")
+    return lacking
 
 
 def triage_summary(kernel: KernelInfo) -> str:

@@ -18,6 +18,7 @@ _LONG_LAB = re.compile(r"^(\d{4,5})\.(\d{4,5})\.")
 _BRANCH_IN_LAB = re.compile(r"_(gdr|qfe|ldr|rtm)\b")
 _FIRST_LDR_REVISION = 20000  # Vista and 2008: below GDR or RTM, from here LDR (section 2)
 _RELEASED = {6000: 16386, 6001: 18000}  # revisions as first released (section 4, bases)
+_XP_RELEASED = (0, 1106, 2180, 5512)  # section 4, bases
 _XP_SERVICE_PACKS = ((5512, 8000, 3), (2180, 4000, 2), (1106, 2000, 1), (0, 1, 0))  # section 4
 # The article's date is that of the file; the branch snapshot that NtBuildLab dates is a little older.
 _DATE_SLACK_DAYS = 7
@@ -74,7 +75,14 @@ def _decide_xp(kernel: KernelInfo) -> Fix:
         )
     fixed = load_article().fixed_version(2600, min(pack, 3))
     assert fixed is not None
-    return _by_branch(kernel, fixed, _label_branch(kernel))
+    result = _by_branch(kernel, fixed, _label_branch(kernel))
+    if kernel.service_pack in (None, pack):
+        return result
+    note = (
+        f"the system calls itself Service Pack {kernel.service_pack}, but the revision is one of Service "
+        f"Pack {pack}, which is what counts for the file"
+    )
+    return Fix(result.state, result.hotfix, result.fixed_version, f"{result.reason}; {note}", result.row)
 
 
 def _decide_vista(kernel: KernelInfo, build: int) -> Fix:
@@ -94,21 +102,31 @@ def _decide_vista(kernel: KernelInfo, build: int) -> Fix:
 
 
 def _by_branch(kernel: KernelInfo, fixed: FixedVersion, branch: str) -> Fix:
-    revision = _revision(kernel)
-    if branch in ("rtm", "gdr"):
+    revision, xp = _revision(kernel), fixed.build == 2600
+    unmarked = xp and branch == "rtm" and revision is not None and revision not in _XP_RELEASED
+    if branch in ("rtm", "gdr") and not unmarked:
         state, reason = "vulnerable", _reason_outside_branch(revision, fixed, branch)
     elif branch in ("qfe", "ldr"):
         state, reason = _judge_in_branch(kernel, revision, fixed, branch.upper())
     else:
-        state, reason = (
-            "unknown",
-            (
-                f"the servicing branch of this kernel is unknown: revision {revision or 'unknown'} alone "
-                f"does not tell whether it is a GDR kernel (without the fix) or a QFE/LDR one (fixed from "
-                f"{fixed.version} on)"
-            ),
-        )
+        why = "the servicing branch of this kernel is unknown"
+        if unmarked:
+            why += f" (its label names the release itself, which {revision} is not)"
+        state, reason = _judge_without_branch(revision, fixed, why)
     return Fix(state, load_article().id, fixed.version, reason, find_row(kernel, fixed))
+
+
+def _judge_without_branch(revision: int | None, fixed: FixedVersion, why: str) -> tuple[str, str]:
+    own_range = fixed.build == 2600 and _pack_by_revision(revision) == fixed.service_pack
+    if own_range and revision is not None and revision < fixed.revision:
+        return "vulnerable", (
+            f"{why}, but revision {revision} is older than the hotfix's {fixed.version} in every branch"
+        )
+    return "unknown", (
+        f"{why}: revision {revision or 'unknown'} alone "
+        f"does not tell whether it is a GDR kernel (without the fix) or a QFE/LDR one (fixed from "
+        f"{fixed.version} on)"
+    )
 
 
 def _reason_outside_branch(revision: int | None, fixed: FixedVersion, branch: str) -> str:
@@ -182,14 +200,21 @@ def _revision(kernel: KernelInfo) -> int | None:
 
 
 def _xp_service_pack(kernel: KernelInfo) -> int | None:
+    """The file's own revision range goes first: a service pack level is the system's, not the file's."""
+    pack = _pack_by_revision(_revision(kernel))
+    if pack is not None:
+        return pack
     if kernel.service_pack is not None:
         return kernel.service_pack
-    revision = _revision(kernel)
+    match = re.search(r"xpsp_sp(\d)", kernel.build_lab or "")
+    return int(match[1]) if match else None
+
+
+def _pack_by_revision(revision: int | None) -> int | None:
     for low, high, pack in _XP_SERVICE_PACKS:
         if revision is not None and low <= revision < high:
             return pack
-    match = re.search(r"xpsp_sp(\d)", kernel.build_lab or "")
-    return int(match[1]) if match else None
+    return None
 
 
 def _label_branch(kernel: KernelInfo) -> str:

@@ -27,7 +27,7 @@ from dumpscan.verdict.fixstate import decide
 from dumpscan.verdict.observe import Observation
 from dumpscan.verdict.settings import Settings
 from dumpscan.verdict.signature import evaluate
-from dumpscan.verdict.suspects import find_suspects
+from dumpscan.verdict.suspects import find_full, find_suspects, find_unlisted
 
 __all__ = ["Settings", "conclude", "judge"]
 
@@ -105,10 +105,15 @@ def conclude(
         return Judgement("inconclusive", advice.triage_summary(kernel), advice.triage(drivers))
     if signature.state == "absent":
         return Judgement(
-            "does-not-exhibit", _absent_summary(seen, tags, suspects), advice.absent(fix, suspects)
+            "does-not-exhibit",
+            _absent_summary(seen, tags, suspects, settings.suspects),
+            advice.absent(fix, suspects, seen, settings.suspects),
         )
     if signature.state == "unknown":
-        return Judgement("inconclusive", _unknown_summary(pool), advice.unknown(pool, signature))
+        if _in_step_but_freed(signature):
+            about = f"{_counts(seen, tags)}: numbers in step but freed often: compare two images"
+            return Judgement("inconclusive", about, advice.compare_two(pool))
+        return Judgement("inconclusive", _unknown_summary(pool), advice.unknown(pool, drivers))
     code = CODES[signature.state, fix.state]
     return Judgement(code, _leak_summary(signature.state, fix, seen, tags), advice.leak(code, fix, kernel))
 
@@ -138,16 +143,35 @@ def _counts(seen: Observation, tags: tuple[str, ...]) -> str:
     return ", ".join(f"{words.tag(t)} {words.count(n)}" for t, n in found if n is not None) + " outstanding"
 
 
-def _absent_summary(seen: Observation, tags: tuple[str, ...], suspects: tuple[Suspect, ...]) -> str:
+def _in_step_but_freed(signature: SignatureResult) -> bool:
+    """Whether the figures are there, but too small and too often freed to tell (state ``unknown``)."""
+    told = {evidence.id: evidence.outcome for evidence in signature.evidence}
+    grown = [told.get(name) for name in ("iose-early", "pp-early", "one-driver-again-and-again")]
+    freed = [told.get(name) for name in ("iose-hardly-freed", "pp-hardly-freed")]
+    return grown == ["supports"] * 3 and "contradicts" in freed
+
+
+def _absent_summary(
+    seen: Observation,
+    tags: tuple[str, ...],
+    suspects: tuple[Suspect, ...],
+    limits: Mapping[str, float],
+) -> str:
+    unlisted, fuller = find_unlisted(seen, suspects, limits), find_full(seen, limits)
+    if unlisted is not None:
+        full = seen.fullness(unlisted.pool).shown
+        text = f"not this leak: {unlisted.text}"
+        return text + (f", {unlisted.pool} pool is {words.percent(full)} full" if full is not None else "")
     if suspects:
         top = suspects[0]
         held = f"{words.percent(top.share)} of" if top.share is not None else f"{words.size(top.bytes)} of"
         text = f"not this leak: {words.tag(top.tag)} holds {held} {top.pool} pool"
         full = seen.fullness(top.pool).shown
         return text + (f", {top.pool} pool is {words.percent(full)} full" if full is not None else "")
-    full = seen.fullness("paged").shown
-    text = f"no leak in memory ({_counts(seen, tags)})"
-    return text + (f", paged pool is {words.percent(full)} full" if full is not None else "")
+    pool = fuller or "paged"
+    full = seen.fullness(pool).shown
+    text = f"{'not this leak' if fuller else 'no leak in memory'} ({_counts(seen, tags)})"
+    return text + (f", {pool} pool is {words.percent(full)} full" if full is not None else "")
 
 
 def _unknown_summary(pool: Pool) -> str:

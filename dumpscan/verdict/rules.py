@@ -34,7 +34,7 @@ SERIES_MEASURES = {  # what a signature may ask of several images of one boot
     "unload_growth": (False, True),
 }
 ROLES = ("required", "corroborates", "internal")
-STATES = ("present", "early")
+STATES = ("present", "early", "unknown")
 SERIES_STATES = ("present", "absent")
 POOLS = ("any", "paged", "nonpaged")
 _REQUIRED = ("id", "title", "tags", "thresholds", "conditions", "states")

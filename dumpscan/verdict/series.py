@@ -202,7 +202,8 @@ def _single(series: Series) -> Judgement:
 def _conclude(signature: Signature, series: Series, state: str, answers: Mapping[str, _Answer]) -> Judgement:
     last = series.verdicts[-1]
     if state == "absent":
-        return Judgement("does-not-exhibit", _flat(signature, series), advice.absent(last.fix, last.suspects))
+        said = advice.absent(last.fix, last.suspects, Observation(last.pool, last.drivers))
+        return Judgement("does-not-exhibit", _flat(signature, series), said)
     code = CODES["present", last.fix.state]
     return Judgement(code, _grows(signature, series), advice.leak(code, last.fix, last.kernel))
 

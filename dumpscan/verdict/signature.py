@@ -216,6 +216,8 @@ def _where(c: Condition, seen: Observation, where: Mapping[str, str]) -> str:
     key = {"unloads": "unloads", "repeats": "ring"}.get(c.measure, c.pool)
     if key in ("paged", "nonpaged") and "limits" in where:
         return where["limits"]
+    if key == "unloads" and key not in where and seen.drivers.unloads_total is None:
+        key = "ring"  # what the lower bound was counted from
     return where.get(key) or {"unloads": "driver unload records", "ring": "unloaded drivers"}.get(key, key)
 
 

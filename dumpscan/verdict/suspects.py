@@ -43,6 +43,20 @@ class TagKnowledge(NamedTuple):
         return next((entry for entry in self.known if fnmatchcase(tag, entry.match)), None)
 
 
+class Unlisted(NamedTuple):
+    """Large allocations of one pool that no table lists. ``share`` is of the pool's used bytes."""
+
+    pool: str
+    blocks: int
+    bytes: int
+    share: float
+
+    @property
+    def text(self) -> str:
+        """How much they are, as a clause."""
+        return f"large allocations without a tag hold {words.percent(self.share)} of {self.pool} pool"
+
+
 @lru_cache(maxsize=1)
 def load_tags() -> TagKnowledge:
     """Return what is known about tags, read once per process."""
@@ -90,8 +104,30 @@ def find_suspects(
     return tuple(suspect for _, suspect in ranked[: int(limit["most_suspects"])])
 
 
+def find_unlisted(
+    seen: Observation, suspects: tuple[Suspect, ...], overrides: Mapping[str, float] | None = None
+) -> Unlisted | None:
+    """Return the pool whose large allocations without a tag hold most, if more than any suspect holds."""
+    limit, found = limits(overrides), []
+    for name, big in seen.pool.untracked.items():
+        share = big.bytes / (seen.used_bytes(name) or big.bytes or 1)
+        if big.bytes >= limit["least_bytes"] and share >= limit["unlisted_share"]:
+            found.append(Unlisted(name, big.count, big.bytes, min(1.0, share)))
+    most = max(found, key=lambda each: each.bytes, default=None)
+    return None if most is None or (suspects and suspects[0].bytes >= most.bytes) else most
+
+
+def find_full(seen: Observation, overrides: Mapping[str, float] | None = None) -> str | None:
+    """Return the name of the fuller pool, if it is so full that allocations may fail."""
+    fullness = {name: seen.fullness(name).shown or 0.0 for name in ("paged", "nonpaged")}
+    fuller = max(fullness, key=lambda name: fullness[name])
+    return fuller if fullness[fuller] >= limits(overrides)["full"] else None
+
+
 def _held(pool: Pool, explained: set[str]) -> Iterator[tuple[TagUse, str, PoolUse]]:
-    for use in pool.tags:
+    overflow = () if pool.overflow is None else (pool.overflow,)
+    listed = {use.tag for use in pool.tags}
+    for use in (*pool.tags, *(each for each in overflow if each.tag not in listed)):
         if use.tag not in explained:
             yield use, "paged", use.paged
             yield use, "nonpaged", use.nonpaged

@@ -46,6 +46,19 @@ def vista(version: str | None, branch: str = "unknown", **more: object) -> Kerne
         (xp("5.1.2600.6055", 3, "gdr"), "vulnerable", "5.1.2600.5586"),
         (xp("5.1.2600.2180", 2, "rtm"), "vulnerable", "5.1.2600.3357"),
         (xp("5.1.2600.6055", 3, "unknown"), "unknown", "5.1.2600.5586"),
+        # Branch unknown: below the hotfix's revision no branch has it; the gap before 5512 is no range.
+        (xp("5.1.2600.5585", 3, "unknown"), "vulnerable", "5.1.2600.5586"),
+        (xp("5.1.2600.5586", 3, "unknown"), "unknown", "5.1.2600.5586"),
+        (xp("5.1.2600.3356", 2, "unknown"), "vulnerable", "5.1.2600.3357"),
+        (xp("5.1.2600.3357", 2, "unknown"), "unknown", "5.1.2600.3357"),
+        (xp("5.1.2600.4500", 3, "unknown"), "unknown", "5.1.2600.5586"),
+        # The bare label of a release at another revision says nothing.
+        (xp("5.1.2600.5657", 3, "rtm"), "unknown", "5.1.2600.5586"),
+        (xp("5.1.2600.5550", 3, "rtm"), "vulnerable", "5.1.2600.5586"),
+        # The file's revision range goes before the system's service pack.
+        (xp("5.1.2600.5586", 2, "qfe"), "fixed", "5.1.2600.5586"),
+        (xp("5.1.2600.5512", 2, "qfe"), "vulnerable", "5.1.2600.5586"),
+        (xp("5.1.2600.3400", 3, "qfe"), "fixed", "5.1.2600.3357"),
         (vista("6.0.6000.16386"), "vulnerable", "6.0.6000.20793"),
         (vista("6.0.6000.17021"), "vulnerable", "6.0.6000.20793"),
         (vista("6.0.6000.20792"), "vulnerable", "6.0.6000.20793"),
@@ -81,6 +94,16 @@ def test_state_and_fixed_version(kernel: KernelInfo, state: str, fixed_version: 
 def test_a_newer_gdr_kernel_is_said_to_be_newer_and_still_not_expected_to_have_it() -> None:
     reason = decide(xp("5.1.2600.3520", 2, "gdr")).reason
     assert "3520" in reason and "newer than the hotfix's 3357" in reason and "not expected" in reason
+
+
+def test_a_contradicting_service_pack_and_a_label_that_cannot_be_are_said() -> None:
+    reason = decide(xp("5.1.2600.5586", 2, "qfe")).reason
+    assert "calls itself Service Pack 2" in reason and "Service Pack 3" in reason
+    assert "calls itself" not in decide(xp("5.1.2600.5586", 3, "qfe")).reason
+    assert (
+        "its label names the release itself, which 5657 is not"
+        in decide(xp("5.1.2600.5657", 3, "rtm")).reason
+    )
 
 
 def test_later_service_pack_is_worded_as_presumption() -> None:

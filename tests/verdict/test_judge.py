@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from dumpscan.model import (
+    BigUse,
     Drivers,
     ImageInfo,
     KernelInfo,
@@ -18,6 +19,7 @@ from dumpscan.model import (
     from_dict,
     to_dict,
 )
+from dumpscan.records import replace
 from dumpscan.verdict.judge import judge
 from dumpscan.verdict.settings import Settings
 from dumpscan.verdict.suspects import find_suspects, load_tags
@@ -194,3 +196,42 @@ def test_the_verdict_survives_its_document() -> None:
     for image in (LEAK, EARLY, HEALTHY, BLIND):
         result = verdict(XP_SP3, *image)
         assert from_dict(Verdict, to_dict(result)) == result
+
+
+def test_in_step_but_freed_often_asks_for_a_second_image() -> None:
+    pool = machine_pool(300, 600, living=(24, 116), freed=(563, 799))
+    said = verdict(XP_SP3, pool, ring()).verdict
+    assert said.code == "inconclusive" and "in step but freed often: compare two images" in said.summary
+    assert "dumpscan compare" in said.advice
+
+
+FULL = PoolLimits(12_000_000, 12_370_000, 0.97)
+
+
+def test_a_full_pool_is_never_said_to_be_another_cause() -> None:
+    said = verdict(XP_SP3, replace(machine_pool(), paged=FULL, tags=machine_pool().tags[4:]), QUIET).verdict
+    assert "Paged pool is 97 % full and no tag explains it" in said.advice
+    assert "another cause" not in said.advice and "97 % full" in said.summary
+
+
+def test_large_allocations_without_a_tag_are_named_when_they_hold_much() -> None:
+    quiet = replace(machine_pool(source="pages"), paged=FULL)
+    large = replace(quiet, untracked={"paged": BigUse(1231, 10_219_520), "nonpaged": BigUse(22, 290_816)})
+    said = verdict(XP_SP3, large, QUIET).verdict
+    assert said.summary == (
+        "not this leak: large allocations without a tag hold 85 % of paged pool, paged pool is 97 % full"
+    )
+    assert "1,231 allocations, 9.7 MB" in said.advice and "gflags /r +ptg" in said.advice
+
+
+def test_a_large_overflow_slot_is_a_suspect() -> None:
+    pool = replace(machine_pool(), overflow=use("Ovfl", "paged", 9000, 100, 8_000_000))
+    assert [s.tag for s in verdict(XP_SP3, pool, QUIET).suspects] == ["Ovfl"]
+
+
+def test_what_is_missing_is_listed_once_by_source() -> None:
+    advice = verdict(XP_SP3, Pool(), Drivers()).verdict.advice
+    assert advice.startswith(
+        "Not in the image: the pool tracker's counters of allocations and frees; paged pool's pages; "
+        "the count of driver unloads; the list of unloaded drivers. "
+    )

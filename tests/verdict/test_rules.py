@@ -96,7 +96,7 @@ def test_a_users_signature_is_evaluated_like_the_builtin_one(tmp_path: Path) -> 
         ('tag = "NavE"\npool', "pool", "needs tags"),
         ('pool = "paged"', 'pool = "session"', "pool 'session' is not one of"),
         ('"nave", {', '"navy", {', "names the condition 'navy', which is not defined"),
-        ('name = "present"', 'name = "perhaps"', "'perhaps' is not one of present, early"),
+        ('name = "present"', 'name = "perhaps"', "'perhaps' is not one of present, early, unknown"),
         ('{ not = "full" }', "{ nor = 'full' }", "expected a condition's id"),
         ('all = ["nave", { not = "full" }]', "all = []", "'all' is empty"),
         ('all = ["nave", { not = "full" }]', "", "expected a condition's id"),

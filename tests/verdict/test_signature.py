@@ -88,10 +88,34 @@ def test_few_cycles_in_step_with_the_unloads_are_early(cycles: int) -> None:
 def test_small_numbers_out_of_step_or_often_freed_are_not_early() -> None:
     # 300 IoSe and 500 Pp, but 4,000 unloads: less than a block for each.
     assert state(machine_pool(300, 500), ring(total=4000)) == "absent"
-    # In step, but the tags are freed as a healthy machine frees them.
-    assert state(machine_pool(300, 600, freed=(9000, 20_000)), ring(total=300)) == "absent"
+    # In step, but freed as a healthy machine frees, and the unloads are of many different drivers.
+    mixed = ring(repeated=12, others=38, total=300)
+    assert state(machine_pool(300, 600, freed=(9000, 20_000)), mixed) == "absent"
     # The same counts on a machine that hardly unloaded any driver.
     assert state(machine_pool(300, 600), QUIET) == "absent"
+
+
+@pytest.mark.parametrize("cycles", [200, 300, 400, 500, 600])
+@pytest.mark.parametrize("each", [1, 2, 3])
+def test_frees_of_boot_do_not_hide_a_small_leak_of_one_driver_in_step(cycles: int, each: int) -> None:
+    # 563 and 299 frees since boot have nothing to do with the leak.
+    pool = machine_pool(cycles, cycles * each, living=(24, 116), freed=(563, 299))
+    assert state(pool, ring(total=cycles + 10)) in ("early", "present")
+
+
+def test_without_the_count_of_unloads_small_numbers_that_are_freed_often_do_not_decide() -> None:
+    small = machine_pool(300, 600, living=(24, 116), freed=(563, 799))
+    assert state(small, ring()) == "unknown"
+    # 324 < 500, but 1,016 PnP blocks are beyond any healthy machine.
+    assert state(machine_pool(300, 900, living=(24, 116), freed=(563, 799)), ring()) == "early"
+    # Many drivers, not one again and again.
+    assert state(small, ring(repeated=12, others=38)) == "absent"
+
+
+@pytest.mark.parametrize("unloads", [200, 500, 4000, 30_000, None])
+def test_healthy_machines_stay_absent_however_many_unloads_of_one_driver(unloads: int | None) -> None:
+    for frees in ((40, 150), (30_000, 60_000)):
+        assert state(machine_pool(living=(24, 116), freed=frees), ring(total=unloads)) == "absent"
 
 
 def test_healthy_counts_and_a_whole_number_by_accident_are_absent() -> None:
@@ -201,6 +225,11 @@ def test_whole_number_of_blocks_with_a_base_of_living_ones(
 
 def test_whole_number_has_an_upper_end() -> None:
     assert whole_number(11_000, 1000, most=10, baseline=100, tolerance=0.1) is None
+
+
+def test_a_lower_bound_of_unloads_cites_the_ring() -> None:
+    found = evaluate(builtin_signature(), machine_pool(13_000, 26_000), ring(), {"ring": "MmUnloadedDrivers"})
+    assert {e.where for e in found.evidence if e.id == "unloads"} == {"MmUnloadedDrivers"}
 
 
 def test_the_same_sentence_is_told_once() -> None:

@@ -259,13 +259,18 @@ class Module:
 
 @record
 class Drivers:
-    """Drivers that came and went. ``unloads_total`` is None where the kernel does not keep it."""
+    """Drivers that came and went. ``unloads_total`` is None where the kernel does not keep it.
+
+    ``loaded_complete``: does ``loaded`` hold the whole list (True), only its beginning (False: the
+    list leaves the image), or is that not known (None)?
+    """
 
     unloads_total: int | None = None
     recent: tuple[Unloads, ...] = ()
     loaded: tuple[Module, ...] = ()
     ring_entries: int | None = None
     timeline: tuple[Unload, ...] = ()
+    loaded_complete: bool | None = None
 
 
 @record

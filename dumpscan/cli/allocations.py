@@ -45,7 +45,7 @@ COLUMNS = Block._fields[:-1]
     "--top",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Only the N largest, the largest first; otherwise all, by address.",
+    help="Only the N largest, the largest first; otherwise all, as they are found.",
 )
 @click.option(
     "--format", "form", type=click.Choice(["table", "jsonl", "csv"]), default="table", show_default=True

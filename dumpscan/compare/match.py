@@ -157,7 +157,7 @@ def _processors(a: Verdict, b: Verdict, reasons: list[Reason]) -> Answer:
 
 def _modules(a: Verdict, b: Verdict, reasons: list[Reason]) -> Answer:
     first, second = ({(m.name.lower(), m.size) for m in v.drivers.loaded} for v in (a, b))
-    if not first or not second:
+    if not first or not second or False in (a.drivers.loaded_complete, b.drivers.loaded_complete):
         return None
     share = len(first & second) / len(first | second)
     answer = True if share >= MODULES_ALIKE else (False if share < MODULES_DIFFERENT else None)

@@ -35,7 +35,7 @@ def load(
     """The symbols of the kernel at ``base``; ``known`` are KDBG's addresses, to agree with."""
     path = find(pdb, directories) if pdb else None
     if path is None:
-        return SymbolTable()
+        return SymbolTable(notes=_not_found(pdb, directories))
     try:
         table = _read(path)
         rvas = {name: int(entry["address"]) for name, entry in table["symbols"].items()}
@@ -45,6 +45,16 @@ def load(
     if wrong:
         return SymbolTable(notes=(f"symbol table {path.name} disagrees with KDBG on {wrong[0]}; not used",))
     return SymbolTable({name: base + rva for name, rva in rvas.items()}, (f"symbols: {path.name}",))
+
+
+def _not_found(pdb: Pdb | None, directories: Sequence[Path]) -> tuple[str, ...]:
+    """A line where folders were asked for: tables found elsewhere by chance are not missed."""
+    if not directories:
+        return ()
+    folders = ", ".join(str(folder) for folder in directories)
+    if pdb is None:
+        return (f"no symbol table of {folders} is used: the kernel's PDB record is not in the image",)
+    return (f"no symbol table for this kernel ({pdb.name}, {pdb.guid}-{pdb.age}) in {folders}",)
 
 
 def find(pdb: Pdb, directories: Sequence[Path] = ()) -> Path | None:

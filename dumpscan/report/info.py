@@ -103,7 +103,11 @@ def _drivers(drivers: Drivers | None) -> list[Block]:
         found.append(Items(f"Unloaded drivers{since}", rows))
     if drivers.loaded:
         named = tuple((" ", f"{each.base} {each.size:>9,} {each.name}", "") for each in drivers.loaded)
-        found.append(Items(f"Loaded drivers: {len(named)}", named))
+        cut = "at least " if drivers.loaded_complete is False else ""
+        left = ", the list leaves the image" if cut else ""
+        found.append(Items(f"Loaded drivers: {cut}{len(named)}{left}", named))
+    else:
+        found.append(Items("Loaded drivers: unknown", ()))
     return found
 
 

@@ -162,9 +162,18 @@ def _coverage(pool: Pool) -> str:
     return f"; in the image: {', '.join(known)}" if known else ""
 
 
+def loaded(drivers: Drivers) -> str:
+    """How many drivers are loaded, as far as the image tells."""
+    if not drivers.loaded:
+        return "loaded drivers: unknown"
+    if drivers.loaded_complete is False:
+        return f"at least {len(drivers.loaded)} loaded (the list leaves the image)"
+    return f"{len(drivers.loaded)} loaded"
+
+
 def _driver_rows(drivers: Drivers) -> list[tuple[str, str]]:
     total = figures.count(drivers.unloads_total) if drivers.unloads_total is not None else "unknown"
-    text = f"{len(drivers.loaded)} loaded, unloads since boot: {total}"
+    text = f"{loaded(drivers)}, unloads since boot: {total}"
     recent = sorted(drivers.recent, key=lambda entry: -entry.count)[:6]
     if recent:
         text += "; last unloaded: " + ", ".join(f"{entry.name} x {entry.count}" for entry in recent)

@@ -75,6 +75,9 @@ def test_table_of_another_build_is_not_found(tmp_path: Path) -> None:
     write_table(tmp_path, table())
     assert symbols.find(Pdb(PDB.name, PDB.guid, 2), [tmp_path]) is None
     assert symbols.load(None, BASE, {}, [tmp_path]).symbols == {}
+    other = symbols.load(Pdb(PDB.name, PDB.guid, 2), BASE, {}, [tmp_path])
+    assert f"no symbol table for this kernel (ntkrnlpa.pdb, {PDB.guid}-2)" in other.notes[0]
+    assert symbols.load(Pdb(PDB.name, PDB.guid, 2), BASE, {}).notes == ()
 
 
 def test_folder_of_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -82,7 +82,8 @@ def _lead(drivers: Drivers) -> str:
         if drivers.ring_entries
         else ""
     )
-    return f"{total} unloads since boot{ring}. {len(drivers.loaded)} drivers are loaded."
+    loaded = text.loaded(drivers)
+    return f"{total} unloads since boot{ring}. {loaded[0].upper()}{loaded[1:]}."
 
 
 def _timeline(drivers: Drivers) -> Markup:
@@ -144,6 +145,7 @@ def _loaded(drivers: Drivers) -> Markup:
         parts.Column("Path", minor=True),
     ]  # fmt: skip
     rows = [(each.name, each.base, figures.count(each.size), each.path or "-") for each in drivers.loaded]
-    caption = f"Loaded drivers: {len(rows)}"
+    cut = drivers.loaded_complete is False
+    caption = f"Loaded drivers: at least {len(rows)}" if cut else f"Loaded drivers: {len(rows)}"
     table = parts.table(parts.Table(caption, columns, rows, tools=True, id="loaded"))
     return parts.folded(caption, table)

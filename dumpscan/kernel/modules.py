@@ -38,8 +38,8 @@ class Unloaded:
     time: int
 
 
-def loaded_modules(memory: VirtualMemory, head: int, layout: Layout) -> tuple[Module, ...]:
-    """Modules in load order. A list that loops, breaks or leaves the image ends where it does."""
+def loaded_modules(memory: VirtualMemory, head: int, layout: Layout) -> tuple[tuple[Module, ...], bool]:
+    """Modules in load order, and whether the list came back to its head: these are then all."""
     found: list[Module] = []
     seen: set[int] = {head}
     fields = dict(layout.ldr_fields)
@@ -51,7 +51,7 @@ def loaded_modules(memory: VirtualMemory, head: int, layout: Layout) -> tuple[Mo
             break
         found.append(module)
         entry = _pointer(memory, entry)
-    return tuple(found)
+    return tuple(found), entry == head
 
 
 def first_module_path(memory: VirtualMemory, head: int, layout: Layout) -> str | None:
@@ -153,11 +153,14 @@ def places(kernel: Kernel, known: Drivers) -> dict[str, str]:
 def drivers(kernel: Kernel) -> Drivers:
     """Everything known about drivers that are loaded or were."""
     head = kernel.address("PsLoadedModuleList")
-    loaded = loaded_modules(kernel.memory, head, kernel.layout) if head and kernel.layout else ()
+    loaded: tuple[Module, ...] = ()
+    whole: bool | None = None
+    if head and kernel.layout:
+        loaded, whole = loaded_modules(kernel.memory, head, kernel.layout)
     ring = unloaded_ring(kernel)
     total = total_unloads(kernel, None if ring is None else len(ring))
     timeline = tuple(Unload(entry.name, filetime_text(entry.time)) for entry in ring or ())
-    return Drivers(total, group(ring or ()), loaded, None if ring is None else len(ring), timeline)
+    return Drivers(total, group(ring or ()), loaded, None if ring is None else len(ring), timeline, whole)
 
 
 def group(ring: tuple[Unloaded, ...]) -> tuple[Unloads, ...]:

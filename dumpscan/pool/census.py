@@ -290,6 +290,7 @@ def _notes(kernel: Kernel, mode: str, found: _Sources, limits: Limits) -> tuple[
         if mode == "sample" and found.walk.walked:
             notes.append("the pools have no more pages than a sample: all were walked, figures are exact")
         notes += [*found.walk.notes, *_away_notes(found.walk.pool)]
+        notes += _large_notes(found.walk) if found.big is None else []
     elif found.sample is not None:
         notes += [*_sample_notes(found.sample), *_away_notes(found.sample.pool)]
     elif mode in ("pages", "sample") and kernel.layout is None:
@@ -319,8 +320,25 @@ def _away_notes(pool: PoolMap) -> list[str]:
         away = sum_states(part.states(~part.present) for part in pool.of(paged))
         pages = pool.away()[name]
         if pages:
+            unknown = pages - away.pagefile - away.valid - away.transition
             notes.append(
-                f"{pages} pages of {name} pool have content that is not in the image "
-                f"({away.pagefile} in the page file, {away.valid + away.transition} left out of the image)"
+                f"{pages} pages of {name} pool have or may have content that is not in the image "
+                f"({away.pagefile} in the page file, {away.valid + away.transition} left out of the image"
+                + (f", {unknown} unknown: their page tables are not in the image)" if unknown else ")")
             )
     return notes
+
+
+def _large_notes(walk: WalkResult) -> list[str]:
+    """Without a big page table only marks keep old blocks inside large allocations from being counted."""
+    blind = [
+        name
+        for name, paged in (("paged", True), ("nonpaged", False))
+        if any(part.marks is None and bool(part.small.any()) for part in walk.pool.of(paged))
+    ]
+    if not blind:
+        return []
+    return [
+        f"nothing tells large allocations of {' and '.join(blind)} pool from pages of small blocks (no big "
+        "page table, no marks): old blocks inside them may be counted"
+    ]

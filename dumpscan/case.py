@@ -103,7 +103,8 @@ class Case:
         pool = self.census({"tracker": "tables"}.get(source, source))
         # A sample of few pages is a walk of all of them.
         asked = source in ("tracker", "pages")
-        used = source if asked else (pool.tags[0].source if pool.tags else "none")
+        sources = sorted({use.source for use in pool.tags})
+        used = source if asked else ("mixed" if len(sources) > 1 else "".join(sources) or "none")
         counted = (pool.tags, pool.coverage, pool.page_states, pool.notes, pool.sample)
         return Pools(self.info, self.kernel.info, used, *counted)
 

@@ -26,6 +26,7 @@ _COLUMNS = (
     ("Big", True),
     ("Big bytes", True),
 )
+_SOURCES = {"mixed": "several sources"}
 _CHUNK = 1000
 _WIDEST = 1000
 
@@ -129,7 +130,7 @@ def render_pools(
         return "".join(csv_lines(PoolRow._fields, (row._asdict() for row in rows)))
     if output == "jsonl":
         return "".join(json.line(row._asdict()) for row in rows)
-    title = f"{pools.image.path}: {len(pools.tags):,} tags from {pools.source}"
+    title = f"{pools.image.path}: {len(pools.tags):,} tags from {_SOURCES.get(pools.source, pools.source)}"
     lines = plain.table_lines(pool_table(printable(title), rows), max(width, 100))
     return "\n".join([*lines, *(printable(note) for note in pools.notes)]) + "\n"
 

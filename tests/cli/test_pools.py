@@ -5,10 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import samples
 from tests.cli.conftest import Written
 from tests.cli.run import run
 
@@ -120,3 +122,13 @@ def test_no_figures_is_said(tmp_path_factory: pytest.TempPathFactory) -> None:
     assert result.stdout.count("\n") == 1
     assert result.stderr.startswith("dumpscan: note: no figures by tag: pool tagging is off")
     assert document(image)["source"] == "pages"
+
+
+def test_tags_from_two_sources_are_said_to_be_mixed(tmp_path: Path) -> None:
+    """The tracker table overflowed: tags that it had no room for come from the pages."""
+    machine = samples.build("xpsp3-x86-pae", "leak", seed=7, overflow="ovfl")
+    image = Written(samples.write(machine, "crash32-kernel", tmp_path / "full.dmp"), machine.truth)
+    shown = document(image)
+    assert {each["source"] for each in shown["tags"]} == {"tracker", "pages"}
+    assert shown["source"] == "mixed"
+    assert document(image, "--source", "pages")["source"] == "pages"

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from dumpscan.pool.census import Census
     from dumpscan.verdict.judge import Settings
 
-SAMPLE_PAGES = 128
+SAMPLE_PAGES = 64
 """Pool pages that a verdict looks into for who lost the blocks: a fiftieth of a second."""
 
 

@@ -260,10 +260,7 @@ class Module:
 @record
 class Drivers:
     """Drivers that came and went. ``unloads_total`` is None where the kernel does not keep it.
-
-    ``loaded_complete``: does ``loaded`` hold the whole list (True), only its beginning (False: the
-    list leaves the image), or is that not known (None)?
-    """
+    ``loaded_complete``: False where the list leaves the image and ``loaded`` is its beginning."""
 
     unloads_total: int | None = None
     recent: tuple[Unloads, ...] = ()

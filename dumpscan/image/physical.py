@@ -263,9 +263,10 @@ class FileMemory:
         self._phase = None
         self._rows = self._row_view()
 
-    def nbytes_mapped(self) -> int:
-        """Bytes of the underlying file."""
-        return len(self._data)
+    def placed(self) -> tuple[I64, I64, I64]:
+        """Where the present pages lie: first page frame, pages and file offset of each run."""
+        keep = self._count > 0
+        return self._pfn[keep], self._count[keep], self._offset[keep]
 
 
 def from_segments(data: U8, segments: list[Segment], page_size: int = 4096) -> FileMemory:

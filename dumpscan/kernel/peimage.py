@@ -6,7 +6,6 @@ None, never guessed. Witness: facts/kernel-location.md section 8.
 
 from __future__ import annotations
 
-import re
 import struct
 
 import numpy as np
@@ -24,7 +23,6 @@ _RESOURCE_DIRECTORY = 2
 _CODEVIEW = 2
 _LARGEST_RESOURCE = 4 << 20
 _FIXED_FILE_INFO = struct.pack("<I", 0xFEEF04BD)
-_VERSION_TEXT = re.compile(r"\d+\.\d+\.\d+\.\d+")
 
 
 @record

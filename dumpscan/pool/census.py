@@ -90,13 +90,6 @@ def _enough(tracker: Tracker | None) -> bool:
     return tracker is not None and tracker.complete and not len(tracker.overflow)
 
 
-def tags_from_tracker(kernel: Kernel) -> tuple[TagUse, ...]:
-    """Counters by tag from the tracker tables; empty where there are none."""
-    tables = find_tables(kernel)
-    tracker = read_tracker(kernel, tables)
-    return _with_big(tracker.tags(), read_big_pages(kernel, tables)) if tracker else ()
-
-
 def tags_from_pages(kernel: Kernel, progress: Progress | None = None) -> tuple[TagUse, ...]:
     """Resident blocks in use by tag, with the big page table's allocations, from the pool pages."""
     big = read_big_pages(kernel, find_tables(kernel))

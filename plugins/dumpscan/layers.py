@@ -110,7 +110,7 @@ class DumpscanFileLayer(segmented.SegmentedLayer):  # type: ignore[misc]
 
 def _segments(memory: Any) -> list[tuple[int, int, int, int]]:
     """Runs of a FileMemory as volatility3 has them: (address, file offset, bytes, bytes in the file)."""
-    runs = zip(memory._pfn.tolist(), memory._count.tolist(), memory._offset.tolist(), strict=True)
+    runs = zip(*(column.tolist() for column in memory.placed()), strict=True)
     return [(pfn * _PAGE, at, count * _PAGE, count * _PAGE) for pfn, count, at in runs if count]
 
 

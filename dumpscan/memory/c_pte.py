@@ -45,7 +45,8 @@ class Paging:
     ``transition_mask`` out of a transition entry, ``pagefile_shift`` finds the page file offset.
 
     ``self_map`` is the virtual address of the page tables, ``root_align`` the alignment of the
-    table that CR3 names (the PAE page directory pointer table is 32 bytes, not a page).
+    table that CR3 names (the PAE page directory pointer table is 32 bytes, not a page). The bits of
+    entries that x86 and x64 share are the defaults; ``file_bits`` masks the number of the page file.
     """
 
     name: str
@@ -62,6 +63,16 @@ class Paging:
     shared_user_data: int
     kernel_start: int
     va_mask: int
+    page_shift: int = 12
+    large_bit: int = LARGE
+    prototype_bit: int = PROTOTYPE
+    transition_bit: int = TRANSITION
+    file_bits: int = 0x1E
+
+    @property
+    def page_size(self) -> int:
+        """Bytes of a page."""
+        return 1 << self.page_shift
 
 
 X86 = Paging(
@@ -117,4 +128,28 @@ X64 = Paging(
     va_mask=0xFFFFFFFF_FFFFFFFF,
 )
 
-MODES: dict[str, Paging] = {mode.name: mode for mode in (X86, PAE, X64)}
+# Witness: facts/ia64.md 2 and 3 ([WD]; the base of the page tables [INF]).
+IA64 = Paging(
+    name="ia64",
+    arch="ia64",
+    pointer_size=8,
+    entry_size=8,
+    levels=(Level(33, 1024, False), Level(23, 1024, True), Level(13, 1024, False)),
+    frame_mask=0x7FFFF_FFFFE000,
+    transition_mask=0x7FFFF_FFFFE000,
+    pagefile_shift=32,
+    root_align=8192,
+    self_map=0xE00006FC_00000000,
+    self_map_size=8 << 30,
+    shared_user_data=0xE0000000_FFFE0000,
+    # Regions 4 and up are the system's; region 1 is session space.
+    kernel_start=0x80000000_00000000,
+    va_mask=0xFFFFFFFF_FFFFFFFF,
+    page_shift=13,
+    large_bit=1 << 2,
+    prototype_bit=1 << 1,
+    transition_bit=1 << 7,
+    file_bits=0xF0000000,
+)
+
+MODES: dict[str, Paging] = {mode.name: mode for mode in (X86, PAE, X64, IA64)}

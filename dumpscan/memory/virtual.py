@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from dumpscan.errors import AbsentMemory
 from dumpscan.image.physical import I64, U8, U64, Mask, PhysicalMemory, scattered
-from dumpscan.memory.c_pte import LARGE, PROTOTYPE, TRANSITION, VALID, Level, PageState, Paging
+from dumpscan.memory.c_pte import VALID, Level, PageState, Paging
 
 PAGE = 4096
 
@@ -93,6 +93,8 @@ class PagedMemory:
         self.physical = physical
         self.paging = paging
         self.pointer_size = paging.pointer_size
+        self.page_size = paging.page_size
+        self._shift = np.uint64(paging.page_shift)
         self.dtb = dtb & ~(paging.root_align - 1)
         self._roots = np.array(roots, np.uint64)
         self._entry = np.dtype("<u4" if paging.entry_size == 4 else "<u8")
@@ -102,7 +104,7 @@ class PagedMemory:
 
     def page_address(self, va: int) -> int:
         """Physical address of the page that holds ``va``. :raises AbsentMemory: no such page."""
-        page = va & self.paging.va_mask & ~(PAGE - 1)
+        page = va & self.paging.va_mask & ~(self.page_size - 1)
         found = self._known.get(page)
         if found is None:
             pas, states = self.translate(np.array([page], np.uint64))
@@ -114,8 +116,8 @@ class PagedMemory:
 
     def read(self, va: int, n: int) -> bytes:
         """See :class:`VirtualMemory`."""
-        offset = va & (PAGE - 1)
-        if offset + n <= PAGE:
+        offset = va & (self.page_size - 1)
+        if offset + n <= self.page_size:
             return self._read_page(va, offset, n)
         data, known = self.read_masked(va, n)
         if not bool(known.all()):
@@ -144,20 +146,20 @@ class PagedMemory:
 
     def read_masked(self, va: int, n: int) -> tuple[U8, Mask]:
         """See :class:`VirtualMemory`."""
-        first = va & ~(PAGE - 1)
-        count = (va + n - 1 - first) // PAGE + 1 if n > 0 else 0
-        vas = np.uint64(first) + np.arange(count, dtype=np.uint64) * np.uint64(PAGE)
+        first = va & ~(self.page_size - 1)
+        count = (va + n - 1 - first) // self.page_size + 1 if n > 0 else 0
+        vas = np.uint64(first) + np.arange(count, dtype=np.uint64) * np.uint64(self.page_size)
         pas, states = self.translate(vas)
-        rows, present = self.physical.pages((pas >> np.uint64(12)).astype(np.int64))
+        rows, present = self.physical.pages((pas >> self._shift).astype(np.int64))
         good = present & _resident(states)
         rows[~good] = 0
         cut = slice(va - first, va - first + n)
-        return rows.reshape(-1)[cut], np.repeat(good, PAGE)[cut]
+        return rows.reshape(-1)[cut], np.repeat(good, self.page_size)[cut]
 
     def readable(self, vas: NDArray[Any]) -> Mask:
         """See :class:`VirtualMemory`."""
         pas, states = self.translate(np.asarray(vas, np.uint64))
-        return _resident(states) & self.physical.present((pas >> np.uint64(12)).astype(np.int64))
+        return _resident(states) & self.physical.present((pas >> self._shift).astype(np.int64))
 
     def translate(self, vas: NDArray[Any]) -> tuple[U64, U8]:
         """See :class:`VirtualMemory`."""
@@ -176,7 +178,7 @@ class PagedMemory:
             final = large | last | ~_resident(state)
             done = todo[final]
             states[done] = state[final]
-            within = np.where(large, np.uint64((1 << level.shift) - 1), np.uint64(PAGE - 1))[final]
+            within = np.where(large, np.uint64((1 << level.shift) - 1), np.uint64(self.page_size - 1))[final]
             pas[done] = np.where(_resident(state[final]), frame[final] | (vas[done] & within), np.uint64(0))
             todo, tables = todo[~final], frame[~final]
             if not len(todo):
@@ -188,27 +190,28 @@ class PagedMemory:
         if depth == 0 and len(self._roots):
             return self._roots[index.astype(np.intp)], np.ones(len(index), np.bool_)
         pas = tables + index * np.uint64(self.paging.entry_size)
-        pfns, inverse = np.unique((pas >> np.uint64(12)).astype(np.int64), return_inverse=True)
+        pfns, inverse = np.unique((pas >> self._shift).astype(np.int64), return_inverse=True)
         rows, present = self.physical.pages(pfns)
-        column = ((pas & np.uint64(PAGE - 1)) // np.uint64(self.paging.entry_size)).astype(np.intp)
+        within = pas & np.uint64(self.page_size - 1)
+        column = (within // np.uint64(self.paging.entry_size)).astype(np.intp)
         return rows.view(self._entry)[inverse, column].astype(np.uint64), present[inverse]
 
     def _decode(self, entries: U64, level: Level, last: bool) -> tuple[U64, U8, Mask]:
         """Frame address, state and large flag of each entry of one level."""
         mode = self.paging
         valid = (entries & np.uint64(VALID)) != 0
-        large = valid & ((entries & np.uint64(LARGE)) != 0) & (not last and level.large)
-        transition = ~valid & ((entries & np.uint64(TRANSITION | PROTOTYPE)) == TRANSITION)
+        large = valid & ((entries & np.uint64(mode.large_bit)) != 0) & (not last and level.large)
+        software = np.uint64(mode.transition_bit | mode.prototype_bit)
+        transition = ~valid & ((entries & software) == mode.transition_bit)
         frame = np.where(
             transition, entries & np.uint64(mode.transition_mask), entries & np.uint64(mode.frame_mask)
         )
         if level.large:
             frame = np.where(large, self._large_frame(entries, level), frame)
         state = np.full(len(entries), PageState.PAGEFILE, np.uint8)
-        state[(entries >> np.uint64(mode.pagefile_shift) == 0) & ((entries & np.uint64(0x1E)) == 0)] = (
-            PageState.DEMAND_ZERO
-        )
-        state[(entries & np.uint64(PROTOTYPE)) != 0] = PageState.PROTOTYPE
+        nowhere = entries >> np.uint64(mode.pagefile_shift) == 0
+        state[nowhere & ((entries & np.uint64(mode.file_bits)) == 0)] = PageState.DEMAND_ZERO
+        state[(entries & np.uint64(mode.prototype_bit)) != 0] = PageState.PROTOTYPE
         state[transition] = PageState.TRANSITION
         state[valid] = PageState.VALID
         state[entries == 0] = PageState.NONE
@@ -226,7 +229,8 @@ class PagedMemory:
     def pages_in(self, start: int, end: int) -> PageSet:
         """See :class:`VirtualMemory`. A page table met a second time in one walk is not followed
         again: real ones are unique, and tables that loop would never end."""
-        start, end = start & self.paging.va_mask & ~(PAGE - 1), min(end, self.paging.va_mask + 1)
+        start = start & self.paging.va_mask & ~(self.page_size - 1)
+        end = min(end, self.paging.va_mask + 1)
         parts: list[tuple[U64, I64, U8]] = []
         tables, bases = np.array([self.dtb], np.uint64), np.zeros(1, np.uint64)
         looped = 0
@@ -261,16 +265,16 @@ class PagedMemory:
             index = np.arange(low, high, dtype=np.uint64)
             vas = self._canonical(index * span)
             entries, known = self._entries(np.full(len(index), tables[0], np.uint64), index, 0)
-            parts.append(_absent(vas[~known], level, start, end))
+            parts.append(self._lost(vas[~known], level, start, end))
             return vas[known], entries[known]
         slices = []
         for at in range(0, len(tables), _TABLES_AT_ONCE):
             some = slice(at, at + _TABLES_AT_ONCE)
-            pfns = (tables[some] >> np.uint64(12)).astype(np.int64)
+            pfns = (tables[some] >> self._shift).astype(np.int64)
             with scattered(self.physical, pfns):
                 rows, present = self.physical.pages(pfns)
             lost = Level(level.shift + level.entries.bit_length() - 1, level.entries, False)
-            parts.append(_absent(bases[some][~present], lost, start, end))
+            parts.append(self._lost(bases[some][~present], lost, start, end))
             entries = rows[present].view(self._entry).reshape(-1)
             vas = (bases[some][present][:, None] + np.arange(level.entries, dtype=np.uint64) * span).reshape(
                 -1
@@ -280,6 +284,9 @@ class PagedMemory:
             inside &= entries != 0
             slices.append((vas[inside], entries[inside].astype(np.uint64)))
         return np.concatenate([s[0] for s in slices]), np.concatenate([s[1] for s in slices])
+
+    def _lost(self, vas: U64, level: Level, start: int, end: int) -> tuple[U64, I64, U8]:
+        return _absent(vas, level, start, end, self.paging.page_shift)
 
     def _root_range(self, level: Level, start: int, end: int) -> tuple[int, int]:
         mask = level.entries - 1
@@ -293,27 +300,27 @@ class PagedMemory:
     def _leaves(
         self, vas: U64, frame: U64, state: U8, level: Level, start: int, end: int
     ) -> tuple[U64, I64, U8]:
-        """Pages of final entries; large pages are cut into 4 KB pages, empty spans left out."""
-        pages = 1 << (level.shift - 12)
+        """Pages of final entries; large pages are cut into small ones, empty spans left out."""
+        pages = 1 << (level.shift - self.paging.page_shift)
         if pages > 1:
             # A span whose table is itself paged out: its pages are unknown, one mark stands for it.
             keep = state == PageState.VALID
-            lost = _absent(vas[~keep & (state != PageState.DEMAND_ZERO)], level, start, end)
+            lost = self._lost(vas[~keep & (state != PageState.DEMAND_ZERO)], level, start, end)
             if not bool(keep.any()):
                 return lost
-            step = np.arange(pages, dtype=np.uint64) * np.uint64(PAGE)
+            step = np.arange(pages, dtype=np.uint64) * np.uint64(self.page_size)
             frame = (frame[keep][:, None] + step).reshape(-1)
             vas = (vas[keep][:, None] + step).reshape(-1)
             state = np.full(len(vas), PageState.VALID, np.uint8)
             inside = (vas >= np.uint64(start)) & (vas <= np.uint64(end - 1))
             vas, frame, state = vas[inside], frame[inside], state[inside]
-            pfn = (frame >> np.uint64(12)).astype(np.int64)
+            pfn = (frame >> self._shift).astype(np.int64)
             return (
                 np.concatenate([vas, lost[0]]),
                 np.concatenate([pfn, lost[1]]),
                 np.concatenate([state, lost[2]]),
             )
-        pfn = np.where(_resident(state), (frame >> np.uint64(12)).astype(np.int64), np.int64(-1))
+        pfn = np.where(_resident(state), (frame >> self._shift).astype(np.int64), np.int64(-1))
         return vas, pfn, state
 
 
@@ -329,17 +336,17 @@ def _resident(states: U8) -> Mask:
 _ABSENT_LIMIT = 1 << 16
 
 
-def _absent(vas: U64, level: Level, start: int, end: int) -> tuple[U64, I64, U8]:
+def _absent(vas: U64, level: Level, start: int, end: int, page_shift: int) -> tuple[U64, I64, U8]:
     """ABSENT marks for spans without a readable table: one per page of the range, thinned when there
     are more than 65,536, but never fewer than one for a span."""
     low = np.maximum(vas, np.uint64(start))
     high = np.minimum(vas + np.uint64((1 << level.shift) - 1), np.uint64(end - 1))
     low, high = low[low <= high], high[low <= high]
-    pages = ((high - low) >> np.uint64(12)).astype(np.int64) + 1
+    pages = ((high - low) >> np.uint64(page_shift)).astype(np.int64) + 1
     step = max(1, int(pages.sum()) // _ABSENT_LIMIT)
     counts = -(-pages // step)
     ordinal = np.arange(int(counts.sum()), dtype=np.int64) - np.repeat(np.cumsum(counts) - counts, counts)
-    marks = np.repeat(low, counts) + (ordinal * step * PAGE).astype(np.uint64)
+    marks = np.repeat(low, counts) + (ordinal * step << page_shift).astype(np.uint64)
     return marks, np.full(len(marks), -1, np.int64), np.full(len(marks), PageState.ABSENT, np.uint8)
 
 

@@ -14,6 +14,10 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from dumpscan.model_attribution import Attribution
+from dumpscan.model_drivers import Drivers as Drivers
+from dumpscan.model_drivers import Module as Module
+from dumpscan.model_drivers import Unload as Unload
+from dumpscan.model_drivers import Unloads as Unloads
 from dumpscan.model_pictures import Pictures
 from dumpscan.records import field, fields, is_record, record
 
@@ -227,47 +231,6 @@ class Pool:
     untracked: Mapping[str, BigUse] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     sample: Mapping[str, SampledPool] = field(default_factory=dict)
-
-
-@record
-class Unloads:
-    """One driver name in the ring of unloaded drivers. first/last are ISO 8601, UTC."""
-
-    name: str
-    count: int
-    first: str | None
-    last: str | None
-
-
-@record
-class Unload:
-    """One entry of the ring of unloaded drivers. ``time`` is ISO 8601, UTC."""
-
-    name: str
-    time: str | None
-
-
-@record
-class Module:
-    """A loaded driver or the kernel itself."""
-
-    name: str
-    base: str
-    size: int
-    path: str | None = None
-
-
-@record
-class Drivers:
-    """Drivers that came and went. ``unloads_total`` is None where the kernel does not keep it.
-    ``loaded_complete``: False where the list leaves the image and ``loaded`` is its beginning."""
-
-    unloads_total: int | None = None
-    recent: tuple[Unloads, ...] = ()
-    loaded: tuple[Module, ...] = ()
-    ring_entries: int | None = None
-    timeline: tuple[Unload, ...] = ()
-    loaded_complete: bool | None = None
 
 
 @record

@@ -13,12 +13,15 @@ ROOT = Path(__file__).parents[1]
 
 # What each room may import of dumpscan. A room may always import itself. `core` are the modules
 # directly in the package that everything may use.
-CORE = {"errors", "records", "model", "model_pictures", "model_attribution", "model_compare"}
+CORE = {
+    "errors", "records", "model", "model_pictures", "model_attribution", "model_compare", "model_drivers",
+}  # fmt: skip
 DOORS: dict[str, set[str]] = {
     "errors": set(),
     "records": set(),
     "model_pictures": {"records"},
-    "model": {"model_pictures", "records", "model_attribution"},
+    "model": {"model_pictures", "records", "model_attribution", "model_drivers"},
+    "model_drivers": {"records"},
     "model_attribution": {"records"},
     "model_compare": {"records", "model", "model_attribution"},
     "image": CORE,

@@ -18,6 +18,7 @@ from .kernel_space import (
     map_user,
 )
 from .options import Options
+from .page_files import PageFiles
 from .paging import ROOT_FRAMES, Paging
 from .pfn import PfnTable
 from .pool_build import (
@@ -59,6 +60,7 @@ class Machine:
     dtb: int
     pfn_database: int
     header: dict[str, int]  # addresses that crash dump headers carry
+    page_files: PageFiles | None = None
 
     @property
     def pointer(self) -> int:
@@ -245,4 +247,6 @@ def build(profile: str = "xpsp3-x86-pae", scenario: str = "leak", **parameters: 
         name: work.address(name)
         for name in ("PsLoadedModuleList", "PsActiveProcessHead", "KdDebuggerDataBlock")
     }
-    return Machine(options, work.ram, machine_truth(work), work.paging.dtb, work.block_va, header)
+    return Machine(
+        options, work.ram, machine_truth(work), work.paging.dtb, work.block_va, header, work.page_files
+    )

@@ -8,6 +8,7 @@ from typing import Final
 
 import numpy as np
 
+from .page_files import MOST as MOST_PAGE_FILES
 from .profiles import PROFILES, KernelBuild, kernel_build
 
 SCENARIOS: Final[dict[str, str]] = {
@@ -46,6 +47,7 @@ class Options:
     branch: str | None = None
     fullness: float | None = None
     paged_out: float = 0.2
+    page_files: int = 0
     processors: int = 1
     iose_per_cycle: int = 1
     pp_per_cycle: int = 2
@@ -85,6 +87,8 @@ class Options:
         _one_of("iose_content", self.iose_content, ("dacl", "descriptor"))
         if not 1 <= self.processors <= 32 or (self.processors > 1 and not profile.mp):
             raise ValueError(f"{self.processors} processors do not fit {self.profile}")
+        if not 0 <= self.page_files <= MOST_PAGE_FILES:
+            raise ValueError(f"a machine has at most {MOST_PAGE_FILES} page files")
         if len(self.other_tag) != 4:
             raise ValueError("a tag has four characters")
         if self.dtb_offset % 32 or not 0 <= self.dtb_offset < 0x1000:

@@ -202,7 +202,10 @@ class Paging:
             mine[start:] = system[start:]
 
 
-def page_file_pte(arch: Arch, offsets: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Entries of pages that lie in page file 0 at these page offsets (never 0: that is demand zero)."""
+def page_file_pte(
+    arch: Arch, offsets: NDArray[np.uint64], numbers: NDArray[np.uint64] | None = None
+) -> NDArray[np.uint64]:
+    """Entries of pages that lie in page files (0 unless told) at these offsets, which are never 0."""
     shift = np.uint64(12 if arch.entry == 4 else 32)
-    return (offsets << shift) | np.uint64(DEMAND_ZERO)
+    low = np.zeros(len(offsets), dtype=np.uint64) if numbers is None else numbers << np.uint64(1)
+    return (offsets << shift) | low | np.uint64(DEMAND_ZERO)

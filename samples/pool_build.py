@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from .blocks import chains_of
 from .contents import filler_pages
+from .page_files import page_files
 from .paging import DEMAND_ZERO as ZERO_ENTRY
 from .paging import TRANSITION as TRANSITION_ENTRY
 from .paging import VALID as VALID_ENTRY
@@ -79,12 +80,25 @@ def place_paged(work: Work) -> None:
     held = (state == VALID) | (state == TRANSITION)
     frame[held] = work.ram.take(int(held.sum()))
     va = np.uint64(bases.paged) + slot.astype(np.uint64) * np.uint64(PAGE)
-    pool.placement = Placement(slot, small, big, first, last, state, frame, va)
+    swap = _paged_out(work, state)
+    pool.placement = Placement(slot, small, big, first, last, state, frame, va, swap)
     pool.start, pool.end = bases.paged, bases.paged + pool.limit - 1
     descriptors = 2 if not work.profile.mp else 4
     pool.index = rng.integers(1, descriptors + 1, pool.chains.pages)
     pool.index[rng.random(pool.chains.pages) < 0.02] = 0  # prototype entries' own descriptor
     _map_paged(work, pool.placed, rng)
+
+
+def _paged_out(work: Work, state: NDArray[np.uint8]) -> NDArray[np.int64] | None:
+    """Places in the page files of the pages that are out; None where the machine keeps no such files."""
+    if not work.options.page_files:
+        return None
+    out = state == PAGEFILE
+    files = page_files(work.options.page_files, int(out.sum()), work.options.stream("page files"))
+    swap = np.full(len(state), -1, dtype=np.int64)
+    swap[out] = work.options.stream("page file slots").permutation(files.taken)
+    work.page_files = files
+    return swap
 
 
 def _map_paged(work: Work, placed: Placement, rng: np.random.Generator) -> None:
@@ -95,7 +109,10 @@ def _map_paged(work: Work, placed: Placement, rng: np.random.Generator) -> None:
     entries[moving] = (frame[moving].astype(np.uint64) << np.uint64(12)) | np.uint64(TRANSITION_ENTRY)
     out = state == PAGEFILE
     offsets = rng.permutation(int(out.sum())).astype(np.uint64) + np.uint64(0x100)
-    entries[out] = page_file_pte(work.profile.arch, offsets)
+    numbers = None
+    if work.page_files is not None and placed.swap is not None:
+        numbers, offsets = work.page_files.place(placed.swap[out])
+    entries[out] = page_file_pte(work.profile.arch, offsets, numbers)
     _set_gapped(work, placed.va, entries)
     work.ram.kernel[frame[valid]] = True
     work.pfn.active(frame[valid], placed.va[valid], _VA_TYPES["paged"])
@@ -134,7 +151,24 @@ def write_pool(work: Work, name: str, heads_at: dict[int, int]) -> FreeLists:
     rng = work.options.stream(f"{name} pages")
     write_pages(work.ram, pool.chains, frames, pool.index, links, style, rng)
     _write_bigs(work, pool, style, rng)
+    if work.page_files is not None and pool.placed.swap is not None:
+        _write_swap(work, pool, links, style)
     return links
+
+
+def _write_swap(work: Work, pool: Pool, links: FreeLists, style: PageStyle) -> None:
+    """The pages that are out, as in memory; here too some large allocations hold old small-block pages."""
+    files, placed, rng = work.page_files, pool.placed, work.options.stream("page file contents")
+    assert files is not None and placed.swap is not None
+    slots = placed.of_small(np.where(placed.state == PAGEFILE, placed.swap + 1, 0), pool.chains.pages)
+    write_pages(files, pool.chains, slots.astype(np.int64) - 1, pool.index, links, style, rng)
+    large = placed.swap[(placed.big >= 0) & (placed.swap >= 0)]
+    files.pages[large] = style.filler[rng.integers(0, len(style.filler), len(large))]
+    donors = placed.swap[(placed.small >= 0) & (placed.swap >= 0)]
+    old = large[rng.random(len(large)) < 0.125] if work.options.tagging else large[:0]
+    if len(old) and len(donors):
+        files.pages[old] = files.pages[donors[rng.integers(0, len(donors), len(old))]]
+    files.touched[large] = True
 
 
 def _write_bigs(work: Work, pool: Pool, style: PageStyle, rng: np.random.Generator) -> None:

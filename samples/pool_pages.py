@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from .blocks import CACHED, FREE, QUOTA, USED, Chains
 from .layouts import Layout
+from .page_files import PageFiles
 from .ram import Ram
 
 U64 = NDArray[np.uint64]
@@ -107,7 +108,7 @@ def link_free(
 
 
 def write_pages(
-    ram: Ram,
+    ram: Ram | PageFiles,
     chains: Chains,
     frames: NDArray[np.int64],
     index: NDArray[np.int64],

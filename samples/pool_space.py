@@ -39,6 +39,7 @@ class Placement:
     state: NDArray[np.uint8]
     frame: I64
     va: NDArray[np.uint64]
+    swap: I64 | None = None  # slot in the page files, or -1; None: the machine keeps no page files
 
     def of_small(self, column: NDArray[np.generic], count: int) -> NDArray[np.generic]:
         """A column reordered by small-block page number."""

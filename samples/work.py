@@ -11,6 +11,7 @@ from .blocks import Chains, Special, TagNames
 from .drivers import Module, Unloads
 from .layouts import Layout
 from .options import Options
+from .page_files import PageFiles
 from .paging import Paging
 from .pe import data_rva
 from .pfn import PfnTable
@@ -78,6 +79,7 @@ class Work:
     stale: dict[str, int] = field(default_factory=dict)
     stale_frames: int = 0
     expansion_va: int = 0
+    page_files: PageFiles | None = None
     slots: int = 0
     big_size: int = 0
 

@@ -55,7 +55,7 @@ def container_name(machine: Machine, container: str) -> str:
 
 
 def write(machine: Machine, container: str, path: str | Path, *, truth: bool = False) -> Path:
-    """Write the image (and `path`.truth.json); returns the image's path."""
+    """Write the image, its page files (and `path`.truth.json); returns the image's path."""
     name = container_name(machine, container)
     if name not in CONTAINERS:
         raise ValueError(f"unknown container {container!r}; one of {', '.join(CONTAINERS)}")
@@ -64,6 +64,8 @@ def write(machine: Machine, container: str, path: str | Path, *, truth: bool = F
         raise ValueError(f"{name} does not hold a {machine.pointer * 8}-bit machine")
     target = Path(path)
     files = writer(machine, target)
+    if machine.page_files is not None:
+        machine.page_files.write(target)
     if truth:
         listed = [{"file": file.name, "format": name, "bytes": file.stat().st_size} for file in files]
         text = json.dumps({**machine.truth, "files": listed}, indent=1)

@@ -2,7 +2,8 @@
 
 Witness: facts/pool-structures.md and .json, os-structures.json ([PDB] XP SP3; [2S] other x86;
 [1S] x64), kernel-location.md section 2 for the distances of the pool variables. PAE and non-PAE
-kernels differ only where a page table entry is embedded, here in ``_MMPFN``.
+kernels differ only where a page table entry is embedded, here in ``_MMPFN``. From 6.1 on (x64 only)
+the kernel is out of the article's scope: its counters are read, the pages of its pools up to 6.1.
 """
 
 from __future__ import annotations
@@ -46,7 +47,9 @@ class Layout:
 
     ``in_use_bit`` of ``PoolType`` marks allocated blocks; ``paged_value`` is the parity of the type
     of a paged block in use (XP and 2003: even is paged; Vista and later: odd is paged).
-    ``big_unit`` is 4096 where big page entries count pages, 1 where they count bytes.
+    ``big_unit`` is 4096 where big page entries count pages, 1 where they count bytes; the pool type
+    lies ``big_type_shift`` bits up in its field. ``wide_counts``: allocations and frees are counted in
+    pointer-sized fields. ``unwalkable`` says why pages of small blocks are not read, where they are not.
     """
 
     name: str
@@ -71,6 +74,9 @@ class Layout:
     tagging_always: bool
     per_processor_tables: bool
     total_unloads_distance: int | None = None
+    big_type_shift: int = 0
+    wide_counts: bool = False
+    unwalkable: str | None = None
 
 
 _TRACKER32: Names = (
@@ -90,6 +96,15 @@ _TRACKER64: Names = (
     ("paged_allocs", 0x18),
     ("paged_frees", 0x1C),
     ("paged_bytes", 0x20),
+)
+_TRACKER64_WIDE: Names = (
+    ("key", 0),
+    ("np_bytes", 8),
+    ("np_allocs", 0x10),
+    ("np_frees", 0x18),
+    ("paged_bytes", 0x20),
+    ("paged_allocs", 0x28),
+    ("paged_frees", 0x30),
 )
 _LDR32: Names = (
     ("dll_base", 0x18),
@@ -230,6 +245,81 @@ VISTA_X64 = replace(
     kdbg_size=0x330,
 )
 
+NO_RANGES = "no pool page is walked: where the pools of Windows 8 and later lie is not known"
+SEGMENT_HEAP = (
+    "no pool page is walked: from build 18362 on the pool is a segment heap, whose pages hold no chains "
+    "of blocks"
+)
+FIRST_SEGMENT_HEAP = 18362
+
+WIN7_X64 = replace(
+    VISTA_X64,
+    name="6.1 x64",
+    descriptor_fields=(
+        ("pool_type", 0),
+        ("pool_index", 0x80),
+        ("running_allocs", 0x40),
+        ("running_deallocs", 0x44),
+        ("total_pages", 0xC0),
+        ("total_big_pages", 0x48),
+        ("total_bytes", 0x50),
+    ),
+    process_links=0x188,
+    kdbg_size=0x340,
+    total_unloads_distance=None,
+)
+
+# From here on the distances of the pool variables are not known (facts end with 7): symbols only.
+WIN81_X64 = replace(
+    WIN7_X64,
+    name="6.3 x64",
+    tables=(),
+    paged_info_fields=(("allocation_bitmap", 0x38), ("allocated", 0x60)),
+    process_links=0x2E8,
+    kdbg_size=0x360,
+    unwalkable=NO_RANGES,
+)
+
+WIN10_X64 = replace(
+    WIN81_X64,
+    name="10.0 x64",
+    big_type_shift=8,
+    pfn=PfnLayout(0x30, 8, 0x22, 1, 5, 3, 0),
+    paged_info_fields=(("allocation_bitmap", 8), ("allocated", 0x30)),
+    process_links=0x2F0,
+)
+
+# Descriptors of 17763 count what was allocated and freed apart, 19041 has none.
+WIN10_17763_X64 = replace(
+    WIN10_X64,
+    name="10.0.17763 x64",
+    tracker_size=0x38,
+    tracker_fields=_TRACKER64_WIDE,
+    wide_counts=True,
+    descriptor_fields=(),
+    process_links=0x2E8,
+    kdbg_size=0x380,
+)
+
+WIN10_19041_X64 = replace(
+    WIN10_17763_X64,
+    name="10.0.19041 x64",
+    paged_info_fields=(("allocated", 0x10),),
+    process_links=0x448,
+    unwalkable=SEGMENT_HEAP,
+)
+
+_X64 = {
+    3790: W2003_X64,
+    **dict.fromkeys((6000, 6001, 6002), VISTA_X64),
+    **dict.fromkeys((7600, 7601), WIN7_X64),
+    9600: WIN81_X64,
+    **dict.fromkeys((10240, 10586), WIN10_X64),
+    17763: WIN10_17763_X64,
+    # 19042 to 19045 are 19041 with features turned on: the same kernel file.
+    **dict.fromkeys(range(19041, 19046), WIN10_19041_X64),
+}
+
 
 def layout_for(build: int, arch: str, pae: bool, service_pack: int | None = None) -> Layout | None:
     """The layout family of a kernel, or None for a build that the facts do not carry."""
@@ -242,7 +332,7 @@ def layout_for(build: int, arch: str, pae: bool, service_pack: int | None = None
 
 def _family(build: int, arch: str, service_pack: int | None) -> Layout | None:
     if arch == "x64":
-        return {3790: W2003_X64, 6000: VISTA_X64, 6001: VISTA_X64, 6002: VISTA_X64}.get(build)
+        return _X64.get(build)
     if arch != "x86":
         return None
     if build == 3790 and service_pack == 0:

@@ -1,4 +1,4 @@
-"""Allocations of a page and more: PoolBigPageTable, on 5.1 to 6.0.
+"""Allocations of a page and more: PoolBigPageTable, on 5.1 to 10.0.
 
 Layouts: facts/pool-structures.md, "_POOL_TRACKER_BIG_PAGES". XP and 2003 entries count pages and
 do not say which pool (the address decides); Vista's count bytes and carry the pool type. A freed
@@ -120,7 +120,8 @@ def _entries(kernel: Kernel, layout: Layout, rows: Any, coverage: float) -> BigP
 
 def _paged(kernel: Kernel, rows: Any, va: U64) -> Mask:
     if "pool_type" in rows.dtype.names:
-        by_type: Mask = (rows["pool_type"] & np.uint32(PAGED_TYPE)) != 0
+        shift = kernel.layout.big_type_shift if kernel.layout else 0
+        by_type: Mask = (rows["pool_type"] >> np.uint32(shift) & np.uint32(PAGED_TYPE)) != 0
         return by_type
     start, end = kernel.value("MmPagedPoolStart"), kernel.value("MmPagedPoolEnd")
     if start is None or end is None:

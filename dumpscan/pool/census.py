@@ -248,10 +248,10 @@ def _where(kernel: Kernel, found: _Sources, limits: Limits) -> dict[str, str]:
     if found.tables.processors[1:]:
         tables = ", ".join("not found" if a is None else f"{a:#x}" for a in found.tables.processors)
         where["tracker"] += f", tables of {len(found.tables.processors)} processors: {tables}"
-    if found.walk is not None:
+    if found.walk is not None and found.walk.pool.parts:
         small = sum(found.walk.small_pages.values())
         where["pages"] = f"chain walk of {small} small-block pages in {_ranges(found.walk.pool)}"
-    if found.sample is not None:
+    if found.sample is not None and found.sample.pool.parts:
         read = sum(each.pages for each in found.sample.pools.values())
         where["sample"] = f"chain walk of {read} pages drawn at random from {_ranges(found.sample.pool)}"
     if limits.paged.used_bytes is not None or limits.nonpaged.used_bytes is not None:

@@ -96,7 +96,11 @@ def sum_states(states: Iterable[PageStates]) -> PageStates:
 
 
 def map_pool(kernel: Kernel, big: BigPages | None, paged: bool | None = None) -> PoolMap:
-    """Map the ranges of both pools (or of one). Reads page tables, marks and a small sample of pages."""
+    """Map the ranges of both pools (or of one). Reads page tables, marks and a small sample of pages.
+
+    Empty, with the reason, where this kernel's pool pages are not read."""
+    if kernel.layout is not None and kernel.layout.unwalkable:
+        return PoolMap((), notes=(kernel.layout.unwalkable,))
     known = tuple(where for where in pool_ranges(kernel) if paged in (None, where.paged))
     notes = () if known else ("the address ranges of the pools are not known: no pool page was read",)
     taken = np.zeros(0, np.int64)

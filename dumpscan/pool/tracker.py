@@ -1,6 +1,6 @@
 """Counters by tag since boot: PoolTrackTable of every processor, expansion table, overflow slot.
 
-Reads layouts of :mod:`dumpscan.kernel.layouts` on 5.1 to 6.0. All slots are read, no hash is
+Reads layouts of :mod:`dumpscan.kernel.layouts` on 5.1 to 10.0. All slots are read, no hash is
 trusted. The trap of the area: on multiprocessor kernels from 5.2 on one processor's row is
 meaningless alone (frees may exceed allocations, bytes may be "negative"); rows are summed over all
 processors modulo the counter's width, and a table that is missing makes the sums unknown, not
@@ -51,17 +51,18 @@ class Tracker:
 
     def tags(self) -> tuple[TagUse, ...]:
         """One record per tag, in the order of the tags' names."""
-        return tuple(sorted((_use(row) for row in self.rows.tolist()), key=lambda use: use.tag))
+        return tuple(sorted((_use(row) for row in _by_name(self.rows)), key=lambda use: use.tag))
 
     def overflow_use(self) -> TagUse | None:
         """The overflow slot 'Ovfl', or None while it was never used."""
-        return _use(self.overflow[0].tolist()) if len(self.overflow) else None
+        return _use(_by_name(self.overflow)[0]) if len(self.overflow) else None
 
 
 @lru_cache(maxsize=None)
 def entry_dtype(layout: Layout) -> np.dtype[np.void]:
-    """numpy type of one tracker entry: counters are u32, bytes are pointer-sized."""
-    width = dict.fromkeys(("np_bytes", "paged_bytes"), f"<u{layout.pointer_size}")
+    """numpy type of one tracker entry: bytes are pointer-sized, counters too or u32."""
+    wide = COUNTERS if layout.wide_counts else ("np_bytes", "paged_bytes")
+    width = dict.fromkeys(wide, f"<u{layout.pointer_size}")
     names = [name for name, _ in layout.tracker_fields]
     return np.dtype(
         {
@@ -112,8 +113,7 @@ def _possible(
     wrong, gross = np.zeros(len(every), np.bool_), np.zeros(len(every), np.bool_)
     for pool in ("np", "paged"):
         allocs, size = every[f"{pool}_allocs"], every[f"{pool}_bytes"]
-        short = -(allocs - every[f"{pool}_frees"]).astype("<u4").view("<i4").astype(np.int64)
-        less = -size.copy().view(size.dtype.str.replace("u", "i")).astype(np.float64)
+        short, less = -_signed(allocs - every[f"{pool}_frees"]), -_signed(size)
         wrong |= (short > 0) | (less > 0)
         gross |= (short > _RUNNING_COUNT + _RUNNING_SHARE * allocs) | (less > _RUNNING_BYTES)
     if not bool(wrong.any()):
@@ -129,6 +129,12 @@ def _possible(
         f"{int(wrong.sum()) - 1} other tags, so tables of further processors are missing"
     )
     return rows[:0], overflow[:0], len(every), tables / (tables + 1)
+
+
+def _signed(values: Rows) -> NDArray[np.float64]:
+    """Counters that may have gone below zero, by their own width."""
+    signed = np.ascontiguousarray(values).view(values.dtype.str.replace("u", "i"))
+    return np.asarray(signed, np.float64)
 
 
 def _read(kernel: Kernel, dtype: np.dtype[np.void], address: int | None, count: int) -> tuple[Rows, Any]:
@@ -193,11 +199,19 @@ def sum_by_tag(rows: Rows) -> Rows:
     return sums
 
 
+def _by_name(rows: Rows) -> list[tuple[int, ...]]:
+    """Rows as tuples of ``key``, then :data:`COUNTERS`, in whatever order the version stores them; the
+    difference of allocations and frees, modulo their width, comes last: paged, then nonpaged."""
+    columns = [rows[name].tolist() for name in ("key", *COUNTERS)]
+    left = [(rows[f"{pool}_allocs"] - rows[f"{pool}_frees"]).tolist() for pool in ("paged", "np")]
+    return list(zip(*columns, *left, strict=True))
+
+
 def _use(row: tuple[int, ...]) -> TagUse:
-    key, np_allocs, np_frees, np_bytes, paged_allocs, paged_frees, paged_bytes = row
+    key, np_allocs, np_frees, np_bytes, paged_allocs, paged_frees, paged_bytes, paged_left, np_left = row
     return TagUse(
         decode_tag(key),
-        PoolUse(paged_allocs, paged_frees, (paged_allocs - paged_frees) % (1 << 32), paged_bytes),
-        PoolUse(np_allocs, np_frees, (np_allocs - np_frees) % (1 << 32), np_bytes),
+        PoolUse(paged_allocs, paged_frees, paged_left, paged_bytes),
+        PoolUse(np_allocs, np_frees, np_left, np_bytes),
         "tracker",
     )

@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import glob
 import os
-import re
 import stat
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+from dumpscan.batch.addresses import is_listing, is_url, listing
 from dumpscan.batch.job import Status
-from dumpscan.errors import UnreadableFile, UsageError
+from dumpscan.errors import DumpscanError, UnreadableFile, UsageError
 
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _STATE_SUFFIXES = (".vmss", ".vmsn")
 _MEMORY_SUFFIXES = (".vmem", ".VMEM")
 
@@ -31,11 +30,6 @@ class Found(NamedTuple):
     partner: str | None = None
     status: Status | None = None
     reason: str = ""
-
-
-def is_url(text: str) -> bool:
-    """``s3://bucket/key``; a Windows drive (``C:\\dumps``) is none."""
-    return _URL.match(text) is not None
 
 
 def discover(requests: Iterable[str], exclude: Iterable[str] = ()) -> Iterator[Found]:
@@ -78,7 +72,7 @@ def _expand(request: str) -> Iterator[Found]:
 
 def _one(text: str, *, listed: bool) -> Iterator[Found]:
     if is_url(text):
-        yield Found(text)
+        yield from _address(text, listed=listed)
         return
     if os.path.lexists(text):
         yield from _path(text)
@@ -91,6 +85,19 @@ def _one(text: str, *, listed: bool) -> Iterator[Found]:
         raise UnreadableFile(f"{text}: {what}; give images, folders, globs, @LIST or URLs")
     if not matches:
         yield Found(os.path.abspath(text), status=Status.ERROR, reason="no such file")
+
+
+def _address(url: str, *, listed: bool) -> Iterator[Found]:
+    """Itself; or what lies in a folder (it ends with ``/``), or what a glob matches, on an object store."""
+    if not is_listing(url):
+        yield Found(url)
+        return
+    try:
+        yield from (Found(each.url, each.size, each.mtime_ns) for each in listing(url))
+    except DumpscanError as error:
+        if not listed:
+            raise
+        yield Found(url, status=Status.ERROR, reason=str(error))
 
 
 def _path(text: str) -> Iterator[Found]:

@@ -18,7 +18,7 @@ from dumpscan.batch.discover import discover
 from dumpscan.batch.job import Analysis, Limits, Outcome, Status
 from dumpscan.batch.local import Executor, LocalWorkers
 from dumpscan.batch.rules import rules_version
-from dumpscan.batch.store import Run, open_store
+from dumpscan.batch.store import Run, key_of, open_store
 from dumpscan.batch.todo import Again, Todo
 
 _TICK = 0.2
@@ -39,9 +39,9 @@ class Plan:
 
     def request(self) -> dict[str, Any]:
         """What makes two runs the same request: what is looked at, how, and what is done again."""
-        analysis = self.analysis
+        analysis, paths = self.analysis, self.paths
         return {
-            "paths": [os.path.abspath(path) if os.path.lexists(path) else path for path in self.paths],
+            "paths": [os.path.abspath(path) if os.path.lexists(path) else key_of(path) for path in paths],
             "census": analysis.census,
             "thresholds": analysis.thresholds,
             "signatures": analysis.signatures,

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from dumpscan.batch import schema
+from dumpscan.batch.addresses import is_url, printable
 from dumpscan.batch.columns import storable
 from dumpscan.batch.job import Failure, Outcome
 from dumpscan.errors import UnreadableFile, UsageError
@@ -30,7 +31,9 @@ _SILENT_SECONDS = 120.0
 
 
 def key_of(path: str) -> str:
-    """A path as the store writes it: text; bytes that are no UTF-8 appear as ``\\xff``."""
+    """A path as the store writes it: text without secrets; bytes that are no UTF-8 appear as ``\\xff``."""
+    if is_url(path):
+        return printable(path)
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 

@@ -38,7 +38,7 @@ _DUE = f"""INSERT INTO temp.due SELECT f.ord FROM temp.found f LEFT JOIN images 
   WHERE i.status IS NULL
      OR (i.run_id < :since AND :retry AND i.status IN ({", ".join(f"'{status}'" for status in FAILED)}))
      OR (f.status IS NULL AND (
-          (f.member IS NULL AND (i.size IS NOT f.size OR i.mtime_ns IS NOT f.mtime_ns))
+          (f.member IS NULL AND f.size IS NOT NULL AND (i.size IS NOT f.size OR i.mtime_ns IS NOT f.mtime_ns))
           OR (i.run_id < :since AND (:all
                OR (:changed AND (i.tool_version IS NOT :tool OR i.rules IS NOT :rules))))))
   ORDER BY f.ord"""

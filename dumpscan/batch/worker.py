@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 from dumpscan.batch import hooks
 from dumpscan.batch.bounds import Note, bound
 from dumpscan.batch.containers import extracted, is_container, listed
-from dumpscan.batch.discover import is_url
 from dumpscan.batch.job import Analysis, Failure, Job, Outcome, Status
 from dumpscan.errors import DumpscanError, ExitCode
 
@@ -121,7 +120,7 @@ def _look(job: Job, known: _Known) -> Outcome:
     if kind == "vmware-state" and job.partner is not None:
         reason = f"state file of {os.path.basename(job.partner)}, analysed with it"
         return Outcome(job, Status.SKIPPED, reason)
-    if is_container(kind) and not is_url(job.path):
+    if is_container(kind):
         with known.phase("list"):
             return listed(job)
     return _judge(job, job.path, known)

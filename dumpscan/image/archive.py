@@ -15,12 +15,13 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from pathlib import Path, PurePath
+from typing import BinaryIO
 
 from dumpscan.errors import DamagedImage, ImageError, NotAnImage, UnreadableFile
-from dumpscan.image.recognise import HEAD, sniff
+from dumpscan.image.recognise import HEAD, open_source, sniff
 from dumpscan.image.scratch import scratch_folder, sweep, write_sparse
+from dumpscan.image.source import is_address
 from dumpscan.image.unpack import NEED_SEEK, Entry, bomb, entries, peeked, translated
 
 __all__ = ["KINDS", "Limits", "Member", "extract", "members", "sweep"]
@@ -66,44 +67,57 @@ class Member:
 def members(path: str | os.PathLike[str], limits: Limits | None = None) -> Iterator[Member]:
     """The files in a container, in stored order, without folders and links.
 
-    A container inside is replaced by its members. Compressed tar and 7z are decompressed once for
-    this; zip and plain tar are not.
+    An address is read in place. A container inside is replaced by its members. Compressed tar and 7z
+    are decompressed once for this; zip and plain tar are not.
 
     :raises UnreadableFile: missing or not permitted. :raises NotAnImage: no container.
     :raises UnsupportedImage: the library for this kind is not installed; names the extra.
     :raises DamagedImage: cut off, damaged, or it unpacks beyond ``limits``; members that were
         found before are yielded first.
     """
-    found = _Container(Path(path), limits or Limits())
+    found = _Container(path, limits or Limits())
     with found.opened() as (stream, kind):
-        for index, entry in found.entries(stream, kind, found.path.name):
+        for index, entry in found.entries(stream, kind, found.name):
             yield from _looked_into(found, index, entry)
 
 
-class _Container(NamedTuple):
-    """The file on disk, and what may come out of it."""
+class _Container:
+    """The file on disk or server, and what may come out of it."""
 
-    path: Path
-    limits: Limits
+    def __init__(self, path: str | os.PathLike[str], limits: Limits) -> None:
+        self.limits = limits
+        self.name = PurePath(path).name
+        self._path = path
+        self._size = 0
 
     @contextmanager
     def opened(self) -> Iterator[tuple[BinaryIO, str]]:
         """The file and its kind."""
-        try:
-            stream = self.path.open("rb")
-        except (OSError, ValueError) as error:
-            why = getattr(error, "strerror", None) or error
-            raise UnreadableFile(f"{self.path}: {why}; give the path of a container") from None
-        with stream:
+        with self._stream() as stream:
+            self._size = stream.seek(0, os.SEEK_END)
+            stream.seek(0)
             kind = sniff(stream.read(HEAD))
             stream.seek(0)
             if kind not in KINDS:
-                raise NotAnImage(f"{self.path.name}: no compressed container that dumpscan reads")
+                raise NotAnImage(f"{self.name}: no compressed container that dumpscan reads")
             yield stream, kind
+
+    def _stream(self) -> BinaryIO:
+        if is_address(self._path):
+            from dumpscan.image.remote import stream_of
+
+            source = open_source(self._path)
+            self.name = source.path.name
+            return stream_of(source)
+        try:
+            return open(self._path, "rb")
+        except (OSError, ValueError) as error:
+            why = getattr(error, "strerror", None) or error
+            raise UnreadableFile(f"{self._path}: {why}; give the path of a container") from None
 
     def most(self, packed: int | None = None) -> int:
         """Bytes that ``packed`` ones (default: the whole file's) may become."""
-        packed = self.path.stat().st_size if packed is None else packed
+        packed = self._size if packed is None else packed
         return max(self.limits.free_bytes, int(packed * self.limits.max_ratio))
 
     def entries(self, stream: BinaryIO, kind: str, name: str) -> Iterator[tuple[int, Entry]]:
@@ -179,7 +193,7 @@ def extract(
     :raises DamagedImage: damaged, beyond ``limits``, or the container changed since it was listed.
     :raises UnreadableFile: no room in ``folder``.
     """
-    found = _Container(Path(path), limits or Limits())
+    found = _Container(path, limits or Limits())
     with scratch_folder(folder) as target:
         with found.opened() as (stream, kind), translated(member.name):
             _unpack(found, stream, kind, member, target)
@@ -194,9 +208,9 @@ def _image_in(target: Path) -> Path:
 def _unpack(found: _Container, stream: BinaryIO, kind: str, member: Member, target: Path) -> None:
     """Write the member, and the state file beside it, into ``target``."""
     if len(member.where) == 1:
-        _pick(found, found.entries(stream, kind, found.path.name), member, target)
+        _pick(found, found.entries(stream, kind, found.name), member, target)
         return
-    for index, entry in found.entries(stream, kind, found.path.name):
+    for index, entry in found.entries(stream, kind, found.name):
         if index != member.where[0]:
             continue
         head, plain = peeked(entry.open(), HEAD)
@@ -237,4 +251,4 @@ def _write(found: _Container, entry: Entry, path: Path, name: str) -> None:
 
 
 def _changed(found: _Container) -> DamagedImage:
-    return DamagedImage(f"{found.path.name}: the container changed since it was listed; list it again")
+    return DamagedImage(f"{found.name}: the container changed since it was listed; list it again")

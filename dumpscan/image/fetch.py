@@ -193,7 +193,10 @@ class AnyFile:
         self._pool = ThreadPoolExecutor(_AT_ONCE)
         info = self._guarded(lambda: fs.info(path))
         if info.get("type") == "directory":
-            raise UnreadableFile(f"{place}: is a directory; give the address of a memory image")
+            raise UnreadableFile(
+                f"{place}: is a directory; give the address of a memory image (in a batch, / at the end "
+                "takes all below)"
+            )
         self.traffic.size = int(info["size"] or 0)
 
     def fetch(self, ranges: list[tuple[int, int]]) -> list[bytes]:

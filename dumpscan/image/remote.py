@@ -7,16 +7,18 @@ time. A verdict touches some hundred pages, so it fetches a few megabytes of any
 
 from __future__ import annotations
 
+import io
+import os
 from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import PurePosixPath
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol, cast
 from urllib.parse import unquote, urlsplit
 
 import numpy as np
 
 from dumpscan.errors import NotAnImage, UsageError
-from dumpscan.image.physical import I64, U8
+from dumpscan.image.physical import I64, U8, FileBytes
 from dumpscan.image.source import Source
 
 BLOCK = 1 << 14
@@ -26,6 +28,7 @@ scattered, and its 30 to 100 stretches of them are a request each with any block
 _CACHED = 1 << 14
 _LONGEST = 1 << 8
 _ROWS = 1 << 12
+_AHEAD = 1 << 20
 
 
 class Location(PurePosixPath):
@@ -95,6 +98,38 @@ def open_address(url: str) -> Source:
     if not fetcher.traffic.size:
         raise NotAnImage(f"{place}: the file is empty; copy or capture the image again")
     return Source(place, FetchedBytes(fetcher))
+
+
+def stream_of(source: Source) -> BinaryIO:
+    """A remote file as a seekable stream, fetched 1 MB at a time."""
+    return cast(BinaryIO, io.BufferedReader(_Stream(source.data), _AHEAD))
+
+
+class _Stream(io.RawIOBase):
+    """A position in a remote file."""
+
+    def __init__(self, data: FileBytes) -> None:
+        self._data = data
+        self._at = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: len(self._data)}[whence]
+        if start + offset < 0:
+            raise ValueError("a position before the start of the file")
+        self._at = start + offset
+        return self._at
+
+    def readinto(self, buffer: Any, /) -> int:
+        part = self._data[self._at : self._at + len(buffer)]
+        buffer[: len(part)] = part.data
+        self._at += len(part)
+        return len(part)
 
 
 class FetchedBytes:

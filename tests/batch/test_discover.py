@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dumpscan.batch.discover import Found, discover, is_url, read_list
+from dumpscan.batch.discover import Found, discover, read_list
 from dumpscan.batch.job import Status
 from dumpscan.errors import UnreadableFile, UsageError
 
@@ -106,11 +106,3 @@ def test_a_state_file_knows_its_memory_file(tmp_path: Path) -> None:
 def test_own_files_are_left_out(tmp_path: Path) -> None:
     a, store = touch(tmp_path, "a.dmp", "store.sqlite")
     assert paths(tmp_path, exclude=(store,)) == [a]
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [("s3://b/k", True), ("https://h/p", True), (r"C:\dumps\a.dmp", False), ("a/b://c", False)],
-)
-def test_urls(text: str, expected: bool) -> None:
-    assert is_url(text) is expected

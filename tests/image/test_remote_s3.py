@@ -14,6 +14,8 @@ from dumpscan.case import open_case
 from dumpscan.errors import DamagedImage, NotAnImage, UnreadableFile
 from dumpscan.image.recognise import open_image
 from samples import build, write
+from tests.batch.archive import Expected
+from tests.batch.batches import batch, environment, outcomes, rows
 from tests.image.servers import free_port, wait_for
 from tests.image.writers import header32, page
 
@@ -81,6 +83,27 @@ def test_a_verdict_over_s3_is_the_local_one_and_fetches_little(s3: object, dump:
     case.opened.close()
     assert traffic is not None and traffic.size == dump.stat().st_size
     assert 10_000 < traffic.bytes < 2_500_000 and 5 < traffic.requests < 100
+
+
+def test_a_batch_over_a_folder_of_a_bucket(s3: object, tmp_path: Path) -> None:
+    env, store = environment(tmp_path / "scratch"), tmp_path / "s.sqlite"
+    run = batch("s3://dumps/", "--store", store, env=env)
+    assert run.returncode == 1, run.stderr
+    assert outcomes(store) == {
+        "s3://dumps/leak.dmp": Expected("ok", "exhibits"),
+        "s3://dumps/small.dmp": Expected("damaged"),
+        "s3://dumps/empty.dmp": Expected("skipped"),
+    }
+    # Sizes and times come with the listing: what was not changed is not analysed again.
+    attempts = "SELECT path, attempts FROM images WHERE size IS NOT NULL AND mtime_ns IS NOT NULL ORDER BY 1"
+    s3.pipe_file("dumps/small.dmp", SMALL + SMALL)  # type: ignore[attr-defined]
+    assert batch("s3://dumps/*.dmp", "--store", store, env=env).returncode == 1
+    assert rows(store, attempts) == [
+        ("s3://dumps/empty.dmp", 1),
+        ("s3://dumps/leak.dmp", 1),
+        ("s3://dumps/small.dmp", 2),
+    ]
+    s3.pipe_file("dumps/small.dmp", SMALL)  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ types: $(VENV)/dev.stamp
 	else echo "mypy: left out on Python 3.10, whose numpy is annotated differently"; fi
 
 unit: $(VENV)/dev.stamp
-	$(RUN) -m pytest -q
+	$(RUN) -m pytest -q --numprocesses auto --maxprocesses 4 --dist loadfile
 
 bench: $(VENV)/runtime.stamp
 	$(RUN) -m benchmarks

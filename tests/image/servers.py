@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from urllib.request import urlopen
+from urllib.request import ProxyHandler, build_opener
 
 
 class RangeServer(ThreadingHTTPServer):
@@ -160,7 +160,8 @@ def wait_for(address: str, process: subprocess.Popen[bytes]) -> None:
     end = time.monotonic() + 60
     while time.monotonic() < end and process.poll() is None:
         try:
-            urlopen(address, timeout=1).close()
+            # Not urlopen: its opener is the process's, and volatility3 puts itself in there.
+            build_opener(ProxyHandler({})).open(address, timeout=1).close()
         except OSError as error:
             if "HTTP Error" in str(error):
                 return

@@ -1,1 +1,1 @@
-"""Physical becomes virtual: x86, x86 PAE and x64 page tables, walked as arrays."""
+"""Physical becomes virtual: x86, x86 PAE, x64 and Itanium page tables, walked as arrays."""

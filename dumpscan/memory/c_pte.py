@@ -16,6 +16,10 @@ PROTOTYPE = 1 << 10
 TRANSITION = 1 << 11
 """Valid entries: bit 0 present, bit 7 large page. Not present: bit 11 transition, bit 10 prototype."""
 
+PAGE_FILE_FRAMES = 1 << 44
+PAGE_FILE_BITS = 32
+"""Page frames of page files: beyond RAM (52 bits of address are 2**40 pages), 2**32 for each file."""
+
 
 class PageState(IntEnum):
     """State of one page of virtual address space, as its page table entry tells it."""
@@ -151,5 +155,3 @@ IA64 = Paging(
     transition_bit=1 << 7,
     file_bits=0xF0000000,
 )
-
-MODES: dict[str, Paging] = {mode.name: mode for mode in (X86, PAE, X64, IA64)}

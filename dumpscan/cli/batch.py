@@ -129,8 +129,8 @@ def command(
 ) -> int:
     """Judge every image that PATH... name, and keep the results in a store.
 
-    PATH is an image, a folder (with all below), a glob, an address (https://, s3://), or @FILE with
-    one of these on each line. Compressed containers are looked into. Images are known by content;
+    PATH is an image, a folder (with all below), a glob, an address (https://, s3://; s3://bucket/folder/
+    with all below), or @FILE with one of these on each line. Compressed containers are looked into. Images are known by content;
     everything else is skipped with a recorded reason. The same command
     again continues where it was ended, however it was ended. Exit code 1: some images could not be
     judged.

@@ -28,6 +28,7 @@ _HELP = {
     "time": "when the dump was taken, Unix time",
     "boot_time": "Unix time of the boot: time becomes boot time + uptime",
     "overflow": "none, expansion or ovfl: what happens to tags that find the table full",
+    "debugger": "auto: encoded from Windows 8 on; plain: decoded, as in dumps that Windows writes",
     "dtb_offset": "offset of the PAE pointer table in its page, a multiple of 32",
 }
 

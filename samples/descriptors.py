@@ -58,9 +58,13 @@ def descriptor_bytes(
     live, small, big, allocated = _counts(pool, index, primary, layout.unit)
     block = bytearray(fields.size)
     kind = int(pool.name == "paged")
-    struct.pack_into(
-        "<IIIIIII", block, 0, kind, index, live * (_FREES_PER_LIVE + 1), live * _FREES_PER_LIVE, small, big, 4
-    )
+    values = {0: kind, fields.index: index, fields.pages: small, fields.big_pages: big}
+    if not layout.modern or layout.nt == "6.0":
+        values[0x18] = 4  # Threshold
+    values[fields.running] = live * (_FREES_PER_LIVE + 1)
+    values[fields.running + 4] = live * _FREES_PER_LIVE
+    for at, value in values.items():
+        struct.pack_into("<I", block, at, value)
     if fields.total_bytes is not None:
         struct.pack_into("<I" if pointer == 4 else "<Q", block, fields.total_bytes, allocated)
     heads = (
@@ -79,6 +83,8 @@ def descriptor_bytes(
 
 def write_descriptors(work: Work, links: dict[str, FreeLists]) -> None:
     """All descriptors and the variables that lead to them."""
+    if work.layout.segment_heap:
+        return
     addresses = descriptor_addresses(work)
     for name, where in addresses.items():
         for index, address in enumerate(where):
@@ -123,7 +129,11 @@ def write_paged_info(work: Work) -> None:
     last = int(arch.pte_address(pool.end))
     form = "I" if pointer == 4 else "Q"
     block = bytearray(layout.paged_info_size)
-    if layout.nt == "6.0":
+    if layout.nt == "10.0":
+        block[layout.paged_info_size - pointer :] = allocated.to_bytes(pointer, "little")
+    elif layout.nt == "6.3":
+        struct.pack_into("<QQQ", block, 0x50, pages, 0, allocated)
+    elif layout.modern:
         at = 0x20 if pointer == 4 else 0x38
         block[at : at + header] = _bitmap(pages, where["allocation"] + header, pointer)
         tail = struct.pack(

@@ -61,7 +61,7 @@ def modules(
 ) -> list[Module]:
     """Kernel, HAL, then drivers packed from the driver base on."""
     rng = options.stream("modules")
-    names = _NAMES + (_VISTA if build.profile.nt == "6.0" else [])
+    names = _NAMES + (_VISTA if build.profile.layout.modern else [])
     # The list names the kernel ntoskrnl.exe whichever file it came from.
     found = [
         Module("ntoskrnl.exe", _path(build.profile.file, 0), *kernel),

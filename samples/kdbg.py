@@ -76,6 +76,19 @@ def _offsets(block: bytearray, layout: Layout, build: KernelBuild) -> None:
     struct.pack_into("<HHHH", block, 0x2E0, pcr.size, pcr.self_pcr, pcr.prcb_pointer, pcr.prcb)
 
 
+def encoded(block: bytes, never: int, always: int, flag: int) -> bytes:
+    """The block as Windows 8 and later keep it, in the inverse order of volatility v2's win8_kdbg.py:
+    exchanged with KiWaitAlways, bytes swapped, with the flag's address, rotated, with KiWaitNever."""
+    words = struct.unpack(f"<{len(block) // 8}Q", block)
+    turn = never & 0x3F
+    found = []
+    for word in words:
+        value = int.from_bytes(((word ^ always) & (2**64 - 1)).to_bytes(8, "little"), "big") ^ flag
+        value = (value >> turn | value << (64 - turn)) & (2**64 - 1)
+        found.append(value ^ never)
+    return struct.pack(f"<{len(words)}Q", *found)
+
+
 def version_block(build: KernelBuild, base: int, rvas: dict[str, int]) -> bytes:
     """KdVersionBlock; on x86 its 64-bit pointers are sign extended."""
     extend = 0xFFFFFFFF_00000000 if build.profile.arch.pointer == 4 else 0
@@ -103,6 +116,8 @@ def shared_data(build: KernelBuild, system_time: int, uptime: int, pages: int) -
     struct.pack_into("<HH", page, 0x2C, MACHINES[profile.machine], MACHINES[profile.machine])
     root = "C:\\WINDOWS".encode("utf-16-le")
     page[0x30 : 0x30 + len(root)] = root
+    if profile.nt == "10.0":
+        struct.pack_into("<I", page, 0x260, profile.build)
     struct.pack_into("<IB", page, 0x264, 3 if profile.product == "server" else 1, 1)
     struct.pack_into("<II", page, 0x26C, major, minor)
     range_start = 0x80000000 if profile.arch.pointer == 4 else 0

@@ -65,6 +65,7 @@ class Options:
     dtb_offset: int = 0
     stale_pages: int | None = None
     bugcheck: int = 0xE2
+    debugger: str = "auto"
 
     def check(self) -> None:
         """Refuse what cannot be built, with the reason."""
@@ -84,6 +85,7 @@ class Options:
         _one_of("overflow", self.overflow, ("none", "expansion", "ovfl"))
         _one_of("other_pool", self.other_pool, ("paged", "nonpaged"))
         _one_of("version_resource", self.version_resource, ("present", "absent", "torn"))
+        _one_of("debugger", self.debugger, ("auto", "plain"))
         _one_of("iose_content", self.iose_content, ("dacl", "descriptor"))
         if not 1 <= self.processors <= 32 or (self.processors > 1 and not profile.mp):
             raise ValueError(f"{self.processors} processors do not fit {self.profile}")
@@ -119,6 +121,11 @@ class Options:
     @property
     def kernel(self) -> KernelBuild:
         return kernel_build(PROFILES[self.profile], self.version, self.branch)
+
+    @property
+    def debugger_encoded(self) -> bool:
+        """Windows 8 and later encode the debugger block; Windows decodes it when it writes a dump."""
+        return self.kernel.profile.encodes_debugger_block and self.debugger == "auto"
 
     @property
     def unload_cycles(self) -> int:

@@ -49,6 +49,8 @@ class Arch:
 X86: Final = Arch("x86", 4, (22, 12), (10, 10), 4 * MB, 0xC0000000)
 PAE: Final = Arch("pae", 8, (30, 21, 12), (2, 9, 9), 2 * MB, 0xC0000000)
 X64: Final = Arch("x64", 8, (39, 30, 21, 12), (9, 9, 9, 9), 2 * MB, 0xFFFFF680_00000000)
+# From Windows 10 1607 on the self map lies elsewhere after each boot: here in slot 0x1A3.
+X64_MOVED: Final = Arch("x64", 8, (39, 30, 21, 12), (9, 9, 9, 9), 2 * MB, 0xFFFFD180_00000000)
 
 
 class Paging:
@@ -83,7 +85,7 @@ class Paging:
         if self.arch.name == "pae":
             return self._fill_pdpt(space, frame, offset)
         root = self._table(frame)
-        slot = 0x300 if self.arch.name == "x86" else 0x1ED
+        slot = 0x300 if self.arch.name == "x86" else self.arch.pte_base >> 39 & 0x1FF
         root[slot] = (frame << 12) | VALID
         return frame << 12
 
@@ -190,7 +192,7 @@ class Paging:
                 continue
             mine, system = self._table(self._tables[(-number,)]), self._table(self._tables[()])
             half = 512 if self.arch.name == "x86" else 256
-            keep = 0x300 if self.arch.name == "x86" else 0x1ED
+            keep = 0x300 if self.arch.name == "x86" else self.arch.pte_base >> 39 & 0x1FF
             for i in range(half, len(mine)):
                 if i != keep:
                     mine[i] = system[i]

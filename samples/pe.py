@@ -65,7 +65,7 @@ def sections(profile: Profile) -> tuple[Section, ...]:
         return _XP_SP3
     start, size = data_rva(profile), profile.image_size
     end = variables(profile, start)["_end_of_data"]
-    first = 0x1000 if profile.nt == "6.0" else 0x600
+    first = 0x1000 if profile.layout.modern else 0x600
     pool = start - 0x2000
     edata, init = size * 80 // 100 & ~0xFFF, size * 85 // 100 & ~0xFFF
     rsrc = size - 0x20000 & ~0xFFF
@@ -85,8 +85,9 @@ def _optional_header(build: KernelBuild, base: int, entry: int, directories: byt
     head = struct.pack("<HBBIIIII", 0x20B if wide else 0x10B, 8, 0, 0x16C000, 0x80000, 0, entry, 0x1000)
     image_base = struct.pack("<Q", base) if wide else struct.pack("<II", data_rva(profile), base)
     major, minor = (int(part) for part in profile.nt.split("."))
+    align = 0x1000 if profile.layout.modern else 0x80
     middle = struct.pack(
-        "<IIHHHHHHIIIIHH", 0x1000 if profile.nt == "6.0" else 0x80, 0x1000 if profile.nt == "6.0" else 0x80,
+        "<IIHHHHHHIIIIHH", align, align,
         major, minor, major, minor, major, minor, 0, profile.image_size, 0x600, checksum(build), 1, 0,
     )  # fmt: skip
     stack = struct.pack("<QQQQ" if wide else "<IIII", 0x40000, 0x1000, 0x100000, 0x1000)

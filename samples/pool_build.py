@@ -204,7 +204,7 @@ def free_runs(work: Work) -> list[tuple[int, int]]:
 def write_free_runs(work: Work) -> None:
     """_MMFREE_POOL_ENTRY at the start of each free run (XP and 2003): List, Size, Signature, Owner."""
     pointer = work.layout.pointer
-    if work.layout.nt == "6.0":
+    if work.layout.modern:
         return
     runs = free_runs(work)
     addresses = [work.initial_va + slot * PAGE for slot, _ in runs]

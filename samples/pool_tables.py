@@ -202,8 +202,11 @@ def build_big_table(
         row = table[slot]
         row["Va"] = entry.va | dead
         row["Key"] = tag_value(entry.tag) | (entry.protected << 31)
-        if layout.nt == "6.0":
-            row["PoolType"], row["NumberOfBytes"] = int(entry.pool == "paged"), entry.requested
+        if layout.modern:
+            kind = int(entry.pool == "paged")
+            # Windows 10: a pattern below and a slack above the type, in the same u32.
+            row["PoolType"] = 0x5B | kind << 8 | 0x123 << 20 if layout.nt == "10.0" else kind
+            row["NumberOfBytes"] = entry.requested
         else:
             row["NumberOfPages"] = entry.pages
     return table

@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 
 from .layouts import Layout, layout_for
-from .paging import PAE, X64, X86, Arch
+from .paging import PAE, X64, X64_MOVED, X86, Arch
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,17 @@ VISTA_SP1_X64: Final = Bases(
     0xFFFFF780_00000000,
     None,
 )
+WIN10: Final = Bases(
+    0xFFFFF801_40000000,
+    0xFFFFC280_00000000,
+    0xFFFFC282_00000000,
+    0xFFFFE30C_00000000,
+    4096,
+    0xFFFFF088_00000000,
+    0xFFFFF801_80000000,
+    0xFFFFF780_00000000,
+    None,
+)
 
 
 @dataclass(frozen=True)
@@ -115,6 +126,11 @@ class Profile:
     def file(self) -> str:
         """The installed name."""
         return "ntkrnlpa.exe" if self.pae else "ntoskrnl.exe"
+
+    @property
+    def encodes_debugger_block(self) -> bool:
+        """Windows 8 and later."""
+        return self.nt in ("6.3", "10.0")
 
     @property
     def csd(self) -> str:
@@ -183,6 +199,26 @@ def _nt52(name: str, arch: Arch, mp: bool, stamp: int, product: str) -> Profile:
     )
 
 
+def _newer(name: str, nt: str, build: int, revision: int, lab: str, product: str = "workstation") -> Profile:
+    """Kernels after the article's: x64, multiprocessor. Time stamps are invented."""
+    moved = build > 10586
+    return Profile(
+        name=name,
+        nt=nt,
+        build=build,
+        service_pack=1 if build == 7601 else 0,
+        arch=X64_MOVED if moved else X64,
+        mp=True,
+        revision=revision,
+        release_lab=lab,
+        timestamp=0x4CE7951A + build,
+        bases=WIN10 if moved else VISTA_X64,
+        kernel_pa=0x1807000,
+        image_size=0x5EA000,
+        product=product,
+    )
+
+
 _ALL: Final = (
     _xp(3, PAE, False, 0x4802516A),
     _xp(3, PAE, True, 0x4802516A),
@@ -206,6 +242,11 @@ _ALL: Final = (
     _nt52("2003-sp2-x86-pae-mp", PAE, True, 0x45D69710, "server"),
     _nt52("2003-x64", X64, True, 0x45D6997D, "server"),
     _nt52("xp-x64", X64, True, 0x45D6997D, "workstation"),
+    _newer("win7-sp1-x64", "6.1", 7601, 17514, "win7sp1_rtm.101119-1850"),
+    _newer("2008-r2-x64", "6.1", 7601, 17514, "win7sp1_rtm.101119-1850", "server"),
+    _newer("win81-x64", "6.3", 9600, 17415, "winblue_r4.141028-1500"),
+    _newer("win10-10240-x64", "10.0", 10240, 16384, "th1.150709-1700"),
+    _newer("win10-19041-x64", "10.0", 19041, 1, "vb_release.191206-1406"),
 )
 PROFILES: Final[dict[str, Profile]] = {profile.name: profile for profile in _ALL}
 
@@ -243,7 +284,7 @@ class KernelBuild:
         """NtBuildLab: the long form with revision and architecture from Vista on."""
         if self.branch == "unknown":
             return ""
-        if self.profile.nt != "6.0":
+        if not self.profile.layout.modern:
             return f"{self.profile.build}.{self.label}"
         arch = "amd64" if self.profile.machine == "x64" else "x86"
         return f"{self.profile.build}.{self.revision}.{arch}fre.{self.label}"
@@ -306,7 +347,7 @@ _DATES: Final[dict[tuple[int, int], dict[str, list[tuple[int, float]]]]] = {
 def _guess_branch(profile: Profile, revision: int) -> str:
     if revision == profile.revision:
         return "rtm"
-    if profile.nt == "6.0":
+    if profile.layout.modern:
         return "ldr" if revision >= 20000 else "gdr"
     return "gdr"
 

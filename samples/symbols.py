@@ -71,6 +71,9 @@ _UNNAMED: Final = (
 )
 # fmt: on
 
+# Windows 8 and later: what the debugger block is encoded with.
+_ENCODING: Final = ("KiWaitNever", "KiWaitAlways", "KdpDataBlockEncoded")
+
 _SCRATCH_SP3: Final = 0x6ED80  # between the debugger block and the next named variable of the real kernel
 
 # Bytes of the variables that are not one pointer; negative: in pointers.
@@ -105,12 +108,17 @@ def _group(base: int, names: tuple[str, ...], width: int, table: dict[str, int])
 
 
 def pool_group(nt: str) -> tuple[str, ...]:
-    """The pool variables from low to high: declaration order reversed by the linker."""
+    """The pool variables from low to high: declaration order reversed by the linker.
+
+    From 6.3 on their order is not known: only the two that are named nowhere else stay together."""
+    if nt in ("6.3", "10.0"):
+        return ("PoolTrackTableExpansionSize", "PoolTrackTableExpansion")
     big = ("PoolBigPageTableHash", "PoolBigPageTableSize", "PoolBigPageTable")
     expansion = {
         "5.1": (),
         "5.2": ("PoolTrackTableExpansionPages", "PoolTrackTableExpansionSize", "PoolTrackTableExpansion"),
         "6.0": ("PoolTrackTableExpansionSize", "PoolTrackTableExpansion"),
+        "6.1": ("PoolTrackTableExpansionSize", "PoolTrackTableExpansion"),
     }[nt]
     return (*big, *expansion, "PoolTrackTableMask", "PoolTrackTableSize", "PoolTrackTable")
 
@@ -121,6 +129,7 @@ def _invented(profile: Profile, data_rva: int) -> dict[str, int]:
     grouped = {*pool_group(profile.nt), "MiUnloadsSkipped", "MiTotalUnloads", "MmLastUnloadedDriver"}
     grouped |= {"MmUnloadedDrivers", "KdVersionBlock", "KdDebuggerDataBlock"}
     loose = [name for name in (*_XP_SP3_PAE, *_UNNAMED) if name not in grouped and name != "NtBuildLab"]
+    loose += _ENCODING if profile.encodes_debugger_block else ()
     random.Random(profile.name).shuffle(loose)
     at = data_rva + 0x100
     table["KdVersionBlock"] = at

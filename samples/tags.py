@@ -94,6 +94,6 @@ def _parse(entry: str) -> TagInfo:
 
 def background(nt: str) -> tuple[TagInfo, ...]:
     """The tags of one Windows version."""
-    text = _TABLE + ("\n" + _VISTA_ONLY if nt == "6.0" else "")
+    text = _TABLE + ("\n" + _VISTA_ONLY if nt not in ("5.1", "5.2") else "")
     entries = [entry.strip() for line in text.splitlines() for entry in line.split("|")]
     return tuple(_parse(entry) for entry in entries if entry)

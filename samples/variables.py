@@ -10,7 +10,7 @@ import struct
 import numpy as np
 
 from .drivers import loader_entry, ring_bytes
-from .kdbg import debugger_block, version_block
+from .kdbg import debugger_block, encoded, version_block
 from .pe import checksum
 from .pool_tables import build_big_table, build_tracker
 from .processes import process_bytes, process_list
@@ -23,7 +23,14 @@ def write_debugger(work: Work) -> None:
     """KDBG, version block, list head."""
     rvas, base = work.rvas, work.base
     head, block = work.address("KdpDebuggerDataListHead"), work.address("KdDebuggerDataBlock")
-    work.poke(block, debugger_block(work.build, base, rvas, head))
+    data = debugger_block(work.build, base, rvas, head)
+    if work.options.debugger_encoded:
+        never, always = (int(n) for n in work.options.stream("wait").integers(1 << 62, 1 << 63, 2))
+        work.set("KiWaitNever", never)
+        work.set("KiWaitAlways", always)
+        work.set("KdpDataBlockEncoded", 1, 1)
+        data = encoded(data, never, always, work.address("KdpDataBlockEncoded"))
+    work.poke(block, data)
     work.poke(work.address("KdVersionBlock"), version_block(work.build, base, rvas))
     pointer = work.layout.pointer
     work.poke(head, block.to_bytes(pointer, "little") * 2)

@@ -10,11 +10,12 @@ from __future__ import annotations
 import re
 
 from dumpscan.kernel import c_builds
-from dumpscan.kernel.peimage import PeHeaders, VersionResource
+from dumpscan.kernel.peimage import VersionResource
 from dumpscan.model import Pdb
 from dumpscan.records import record
 
 _LDR_REVISION = 20000
+_FIRST_WINDOWS_10 = 10240
 _SHORT_LAB = re.compile(r"^(?P<build>\d{4,5})\.(?P<branch>[a-z]\w*)\.(?P<date>\d{6})-\d{4}")
 _LONG_LAB = re.compile(
     r"^(?P<build>\d{4,5})\.(?P<revision>\d+)\.(?P<flavour>\w+?)(?P<kind>fre|chk)\."
@@ -66,17 +67,20 @@ def _date(yymmdd: str) -> str:
 
 
 def version_of(
-    resource: VersionResource | None, lab: BuildLab | None, pdb: Pdb | None, headers: PeHeaders | None
+    resource: VersionResource | None, lab: BuildLab | None, pdb: Pdb | None, timestamp: int | None
 ) -> tuple[str | None, str | None]:
-    """File version and where it was read; the version resource is the best witness."""
+    """File version and where it was read; the version resource is the best witness.
+
+    ``timestamp``: of the kernel's PE header. Windows 10 keeps the revision of its first build in NtBuildLab.
+    """
     if resource:
         return resource.version, "torn version resource" if resource.torn else "version resource"
-    if lab and lab.build and lab.revision:
+    if lab and lab.build and lab.revision and lab.build < _FIRST_WINDOWS_10:
         return f"{c_builds.NT_VERSIONS.get(lab.build, '10.0')}.{lab.build}.{lab.revision}", "NtBuildLab"
     if pdb and pdb.guid in c_builds.GUIDS:
         return c_builds.GUIDS[pdb.guid], "PDB GUID"
-    if headers and headers.timestamp in c_builds.TIMESTAMPS:
-        return c_builds.TIMESTAMPS[headers.timestamp], "PE time stamp"
+    if timestamp in c_builds.TIMESTAMPS:
+        return c_builds.TIMESTAMPS[timestamp], "PE time stamp"
     return None, None
 
 
@@ -112,7 +116,8 @@ def _xp_service_pack(revision: int) -> int | None:
 
 def product_of(build: int | None, arch: str, product_type: int | None) -> str | None:
     """Marketing name. product_type as in KUSER_SHARED_DATA: 1 workstation, 2 and 3 server."""
-    server = product_type in (2, 3)
+    # Vista was not sold for Itanium (facts/ia64.md).
+    server = product_type in (2, 3) or arch == "ia64"
     names = {
         2600: "Windows XP",
         6000: "Windows Vista",
@@ -128,7 +133,7 @@ def product_of(build: int | None, arch: str, product_type: int | None) -> str | 
         return "Windows XP Professional x64 Edition" if workstation64 else "Windows Server 2003"
     if build and build >= 22000 and not server:
         return "Windows 11"
-    if build and build >= 10240:
+    if build and build >= _FIRST_WINDOWS_10:
         return "Windows Server 2016 or later" if server else "Windows 10"
     return names.get(build or 0)
 

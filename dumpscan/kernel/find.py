@@ -26,7 +26,7 @@ from dumpscan.records import record
 Progress = Callable[[str, int, int], None]
 """Called as progress(what, done, total) by passes that may take longer than a second."""
 
-_MACHINES = {0x14C: "x86", 0x8664: "x64"}
+_MACHINES = {0x14C: "x86", 0x8664: "x64", 0x200: "ia64"}
 _ATTEMPT_EVERY = 16
 """Scan steps (of 8 MB) between attempts to put hits together."""
 _LARGEST_IMAGE = 32 << 20
@@ -196,6 +196,11 @@ class _Scan:
 
     def explain(self) -> str:
         """One line that says what was missing."""
+        if any(_is_itanium(self.physical, hit) for hit in self.hits):
+            return (
+                "a kernel for Itanium: of this processor only crash dumps are read (a raw image does not "
+                "tell its page size and page tables)"
+            )
         if not self.spaces:
             return (
                 "no Windows page tables in this memory (no page directory maps itself); "
@@ -210,6 +215,17 @@ class _Scan:
             f"{len(self.hits)} KDBG block(s) found, the first at physical {self.hits[0]:#x}, "
             "but none belongs to a mapped kernel image; the image is torn or incomplete"
         )
+
+
+def _is_itanium(physical: PhysicalMemory, hit: int) -> bool:
+    """Does the block at physical ``hit`` name a kernel base in Itanium's KSEG0 (facts/ia64.md 2)?"""
+    from dumpscan.memory.ia64 import KSEG0, KSEG0_SIZE
+
+    try:
+        base = int.from_bytes(physical.read(hit + c_kdbg.KERN_BASE, 8), "little")
+    except AbsentMemory:
+        return False
+    return KSEG0 <= base < KSEG0 + KSEG0_SIZE
 
 
 def _address_of(memory: PagedMemory, pa: int, base: int) -> int | None:

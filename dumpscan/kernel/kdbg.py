@@ -15,7 +15,8 @@ import numpy as np
 from dumpscan.errors import AbsentMemory, WrongMemory
 from dumpscan.image.physical import I64, U8
 from dumpscan.kernel import c_kdbg
-from dumpscan.memory.virtual import PAGE, VirtualMemory
+from dumpscan.memory.blocks import Readable
+from dumpscan.memory.virtual import VirtualMemory
 from dumpscan.records import record
 
 _TAG_WORD = int.from_bytes(c_kdbg.TAG, "little")
@@ -34,13 +35,18 @@ class Kdbg:
 
 def read_kdbg(memory: VirtualMemory, va: int) -> Kdbg:
     """The block at ``va``. :raises WrongMemory: no block there. :raises AbsentMemory: not readable."""
+    return read_block(memory, va, memory.paging.va_mask)
+
+
+def read_block(memory: Readable, va: int, va_mask: int) -> Kdbg:
+    """As :func:`read_kdbg`, from memory that has no page tables; ``va_mask``: the bits of an address."""
     head = memory.read(va, c_kdbg.MIN_SIZE)
     if head[c_kdbg.TAG_OFFSET : c_kdbg.TAG_OFFSET + 4] != c_kdbg.TAG:
         raise WrongMemory(f"no KDBG tag at {va:#x}; the debugger data address is stale")
     size = int.from_bytes(head[c_kdbg.SIZE_OFFSET : c_kdbg.SIZE_OFFSET + 4], "little")
     if not c_kdbg.MIN_SIZE <= size <= c_kdbg.MAX_SIZE:
         raise WrongMemory(f"KDBG at {va:#x} claims {size:#x} bytes; it is damaged or encoded")
-    return parse_kdbg(memory.read(va, size), va, memory.paging.va_mask)
+    return parse_kdbg(memory.read(va, size), va, va_mask)
 
 
 def parse_kdbg(block: bytes, va: int, va_mask: int) -> Kdbg:
@@ -73,11 +79,11 @@ def via_kpcr(memory: VirtualMemory, kpcr: int) -> int | None:
 
 def find_in(rows: U8, pfns: I64) -> Iterator[int]:
     """Physical addresses of block starts among gathered pages (blocks are 8-byte aligned)."""
-    words = rows.reshape(-1).view("<u4")
+    words, page = rows.reshape(-1).view("<u4"), rows.shape[1]
     for at in np.flatnonzero(words == _TAG_WORD):
         byte = int(at) * 4
-        row, inside = divmod(byte, PAGE)
+        row, inside = divmod(byte, page)
         start = inside - c_kdbg.TAG_OFFSET
         size = int(words[at + 1]) if at + 1 < len(words) else 0
         if start >= 0 and start % 4 == 0 and c_kdbg.MIN_SIZE <= size <= c_kdbg.MAX_SIZE:
-            yield (int(pfns[row]) << 12) + start
+            yield int(pfns[row]) * page + start

@@ -47,9 +47,10 @@ class Layout:
 
     ``in_use_bit`` of ``PoolType`` marks allocated blocks; ``paged_value`` is the parity of the type
     of a paged block in use (XP and 2003: even is paged; Vista and later: odd is paged).
-    ``big_unit`` is 4096 where big page entries count pages, 1 where they count bytes; the pool type
+    ``big_unit`` is the page size where big page entries count pages, 1 where they count bytes; the pool type
     lies ``big_type_shift`` bits up in its field. ``wide_counts``: allocations and frees are counted in
     pointer-sized fields. ``unwalkable`` says why pages of small blocks are not read, where they are not.
+    ``header_split`` gives the bits of a pool header's PreviousSize, PoolIndex, BlockSize and PoolType.
     """
 
     name: str
@@ -77,6 +78,7 @@ class Layout:
     big_type_shift: int = 0
     wide_counts: bool = False
     unwalkable: str | None = None
+    header_split: str = "8/8/8/8"
 
 
 _TRACKER32: Names = (
@@ -167,6 +169,7 @@ XP_X86 = Layout(
     tagging_always=False,
     per_processor_tables=False,
     total_unloads_distance=-4,
+    header_split="9/7/9/7",
 )
 
 W2003_X86 = replace(
@@ -320,6 +323,11 @@ _X64 = {
     **dict.fromkeys(range(19041, 19046), WIN10_19041_X64),
 }
 
+# Itanium: as the 64-bit build of the same version ([INF], facts/ia64.md 4); what differs is the pool
+# header ([1S] for 5.2, [INF] for 6.0), which the walk tests.
+W2003_IA64 = replace(W2003_X64, name="5.2 ia64", header_split="9/7/9/7", big_unit=8192)
+VISTA_IA64 = replace(VISTA_X64, name="6.0 ia64", header_split="9/7/9/7")
+
 
 def layout_for(build: int, arch: str, pae: bool, service_pack: int | None = None) -> Layout | None:
     """The layout family of a kernel, or None for a build that the facts do not carry."""
@@ -333,6 +341,8 @@ def layout_for(build: int, arch: str, pae: bool, service_pack: int | None = None
 def _family(build: int, arch: str, service_pack: int | None) -> Layout | None:
     if arch == "x64":
         return _X64.get(build)
+    if arch == "ia64":
+        return {3790: W2003_IA64, 6001: VISTA_IA64, 6002: VISTA_IA64}.get(build)
     if arch != "x86":
         return None
     if build == 3790 and service_pack == 0:

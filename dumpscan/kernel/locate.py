@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from dumpscan.errors import AbsentMemory, KernelNotFound, UnsupportedImage
+from dumpscan.errors import AbsentMemory, KernelNotFound
 from dumpscan.image.opened import Hints, OpenedImage
 from dumpscan.image.physical import PhysicalMemory
 from dumpscan.kernel import build, find, machine, modules, symbols
@@ -16,6 +16,7 @@ from dumpscan.kernel.kernel import Kernel
 from dumpscan.kernel.layouts import Layout, layout_for
 from dumpscan.kernel.peimage import PeHeaders, read_headers, read_pdb, read_version
 from dumpscan.memory import dtb
+from dumpscan.memory.blocks import Readable
 from dumpscan.memory.c_pte import PAE
 from dumpscan.memory.virtual import PAGE, PagedMemory, VirtualMemory
 from dumpscan.model import KernelInfo, Pdb
@@ -32,23 +33,25 @@ def locate_kernel(
 
     :raises KernelNotFound: no address space and debugger block pass the checks, or the file
         carries no memory at all (a triage dump).
-    :raises UnsupportedImage: the machine's page tables are of a kind that is not read (Itanium).
     """
     if opened.memory is None:
         raise KernelNotFound(
             f"{opened.path.name}: a small (triage) dump carries neither page tables nor pool; "
             "'dumpscan info' shows what it has, a kernel dump has the rest"
         )
-    if opened.memory.page_size != PAGE:
-        raise UnsupportedImage(
-            f"{opened.path.name}: pages of {opened.memory.page_size} bytes (Itanium): the dump is "
-            "recognised, its page tables are not read"
-        )
     try:
-        located = find.locate(opened.memory, opened.hints, progress)
+        located = _locate(opened.memory, opened.hints, progress)
     except KernelNotFound as error:
         raise KernelNotFound(f"{opened.path.name}: {error}{_cut_off(opened)}") from None
     return identify(opened.memory, located, opened.hints, symbol_dirs)
+
+
+def _locate(physical: PhysicalMemory, hints: Hints, progress: Progress | None) -> Located:
+    if physical.page_size == PAGE:
+        return find.locate(physical, hints, progress)
+    from dumpscan.kernel import itanium
+
+    return itanium.locate(physical, hints, progress)
 
 
 def _cut_off(opened: OpenedImage) -> str:
@@ -102,14 +105,14 @@ def _name(
     """Identity of the kernel and the layouts that its build calls for."""
     memory, block = located.memory, located.kdbg
     arch, pae = memory.paging.arch, memory.paging is PAE
-    lab_text = _ascii(memory, block.addresses.get("NtBuildLab"))
+    lab_text = ascii_text(memory, block.addresses.get("NtBuildLab"))
     resource = read_version(memory, block.kern_base, headers) if headers else None
     lab = build.parse_lab(lab_text or "") or build.lab_of_version_text(
         resource.text if resource else None, hints.build
     )
-    version, version_from = build.version_of(resource, lab, pdb, headers)
+    version, version_from = build.version_of(resource, lab, pdb, headers.timestamp if headers else None)
     number = _build_number(lab, hints, version)
-    pack = build.service_pack_of(_csd(memory, block.addresses), number, version, lab)
+    pack = build.service_pack_of(csd_version(memory, block.addresses), number, version, lab)
     layout = layout_for(number or 0, arch, pae, pack)
     branch = lab.branch if lab and lab.branch != "unknown" else build.branch_by_revision(number, version)
     internal = resource.internal_name if resource else None
@@ -149,7 +152,7 @@ def _exe_of(pdb: Pdb | None) -> str | None:
     return pdb.name.rsplit(".", 1)[0] + ".exe" if pdb and pdb.name else None
 
 
-def _ascii(memory: VirtualMemory, va: int | None) -> str | None:
+def ascii_text(memory: Readable, va: int | None) -> str | None:
     """The zero-terminated ASCII text at ``va``; None when absent or not text."""
     if not va:
         return None
@@ -160,9 +163,10 @@ def _ascii(memory: VirtualMemory, va: int | None) -> str | None:
     return text.decode("ascii") if text and bool(known[:length].all()) and text.isascii() else None
 
 
-def _csd(memory: VirtualMemory, addresses: dict[str, int]) -> int | None:
+def csd_version(memory: Readable, addresses: Mapping[str, int]) -> int | None:
+    """CmNtCSDVersion: the high byte of its low word is the service pack. None when absent."""
     try:
-        return memory.u32(addresses["CmNtCSDVersion"])
+        return int.from_bytes(memory.read(addresses["CmNtCSDVersion"], 4), "little")
     except (AbsentMemory, KeyError):
         return None
 
@@ -184,7 +188,8 @@ def _system_space(
     addresses: dict[str, int],
 ) -> tuple[PagedMemory, KernelInfo]:
     """Swap a scanned address space for the System process's own, which never goes away."""
-    if info.found_by != "KDBG scan" or layout is None:
+    # Where an Itanium kernel keeps a process's roots is not known (facts/ia64.md 3).
+    if info.found_by != "KDBG scan" or layout is None or info.arch == "ia64":
         return memory, info
     try:
         process = memory.pointer(addresses["PsActiveProcessHead"]) - layout.process_links

@@ -43,9 +43,12 @@ VERIFIER = 64
 _STORED = (0, QUOTA, SESSION, VERIFIER)
 
 
+_FORMATS = {(4, "9/7/9/7"): X86, (8, "8/8/8/8"): X64, (8, "9/7/9/7"): IA64}
+
+
 def header_format(layout: Layout) -> HeaderFormat:
     """The header format of a kernel family."""
-    return X86 if layout.pointer_size == 4 else X64
+    return _FORMATS[layout.pointer_size, layout.header_split]
 
 
 @record

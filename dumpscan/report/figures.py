@@ -40,6 +40,11 @@ def percent(share: float | None) -> str:
     return "-" if share is None else f"{share * 100:.{0 if share >= 0.1 or share == 0 else 1}f} %"
 
 
+def moment(time: str | None) -> str:
+    """``2008-05-28T12:00:00Z`` as ``2008-05-28 12:00:00``; a dash for unknown."""
+    return (time or "-").replace("T", " ").replace("Z", "")
+
+
 def duration(seconds: float) -> str:
     """``31000`` as ``8 h 36 min``."""
     minutes = int(seconds // 60)

@@ -102,13 +102,19 @@ def _drivers(drivers: Drivers | None) -> list[Block]:
         since = f", {figures.count(total)} unloads since boot" if total is not None else ""
         found.append(Items(f"Unloaded drivers{since}", rows))
     if drivers.loaded:
-        named = tuple((" ", f"{each.base} {each.size:>9,} {each.name}", "") for each in drivers.loaded)
+        named = tuple(
+            (" ", f"{each.base} {each.size:>9,} {each.name}", _stamp(each.timestamp)) for each in drivers.loaded
+        )
         cut = "at least " if drivers.loaded_complete is False else ""
         left = ", the list leaves the image" if cut else ""
         found.append(Items(f"Loaded drivers: {cut}{len(named)}{left}", named))
     else:
         found.append(Items("Loaded drivers: unknown", ()))
     return found
+
+
+def _stamp(value: int | None) -> str:
+    return "" if value is None else f"time stamp {value:#010x}"
 
 
 def _when(first: str | None, last: str | None) -> str:

@@ -221,11 +221,18 @@ def _grows(signature: Signature, series: Series) -> str:
     if unloads.shown and unloads.low == unloads.high:
         each = [words.count(round(number / unloads.shown, 2)) for number in grown]
         text += f", {words.joined(each)} for each driver unload"
-    seen = Observation(series.verdicts[-1].pool, series.verdicts[-1].drivers)
+    last = series.verdicts[-1]
+    seen = Observation(last.pool, last.drivers)
     pool = seen.main_pool(signature.tags[0])
     if series.full_at.get(pool):
-        text += f"; {pool} pool is full at {series.full_at[pool]} at this rate"
+        text += f"; {pool} pool {_full(series.full_at[pool] or '', last.machine.system_time or '')}"
     return text + _despite(series.verdicts[-1].fix.state)
+
+
+def _full(when: str, last: str) -> str:
+    """When a pool is full, in words; both are ISO 8601 in UTC, whose order is that of time."""
+    words_of = f"{when[:10]} at {when[11:16]} UTC"
+    return f"was full on {words_of}" if when <= last else f"is full on {words_of} at this rate"
 
 
 def _despite(fix_state: str) -> str:

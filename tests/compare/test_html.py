@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,9 +11,10 @@ import pytest
 from dumpscan.compare.build import compare
 from dumpscan.model import PoolUse, TagUse, to_dict
 from dumpscan.model_compare import Comparison
+from dumpscan.records import replace
 from dumpscan.report.html.compare import render
 from tests.compare.test_growth import point
-from tests.report.browser import Browser, start, too_wide, violations
+from tests.report.browser import Browser, too_wide, violations
 
 EVIL = "<s>\u202e"
 
@@ -30,9 +30,27 @@ def series(tag: str = "NavE") -> Comparison:
 def test_what_it_shows() -> None:
     text = render(series())
     assert text.count("<svg") >= 3
-    assert "full at" in text and "2008-05-28T22:00:00Z" in text  # 1 MB an hour, 16 MB left at 06:00
+    # 1 MB an hour, 16 MB left at 06:00
+    assert "full on 2008-05-28 22:00 UTC at this rate, 16 h after the last image." in text
     assert "<h2" in text and "What to do" in text
     assert "https://" not in text.replace("http://support.microsoft.com", "")
+
+
+def test_the_forecast_goes_from_the_last_image_to_the_limit() -> None:
+    # 4 h measured, 16 h to come: the last image stands at a fifth. 16 of 32 MB are half the height.
+    assert 'class="line c0 forecast" d="M200 500L1000 0"' in render(series())
+
+
+def test_restarts_and_other_machines_are_said_first_and_not_joined() -> None:
+    a, b = point(2, 1000, 2000, used=12.0), point(6, 3000, 6000, used=16.0)
+    again = render(compare([a, replace(b, machine=replace(b.machine, uptime_seconds=60.0))]))
+    assert "Same machine</dt><dd class=\"figure\">yes</dd><dd class=\"remark\">same boot: no" in again
+    assert again.index("How far these images can be compared") < again.index("What to do")
+    assert 'class="line c' not in again and "<circle" in again
+    strange = replace(b, kernel=replace(b.kernel, arch="x64"))
+    assert "<circle" not in render(compare([a, strange]))
+    assert "these are not images of one machine" in render(compare([a, strange]))
+    assert "How far these images" not in render(series())
 
 
 def test_text_from_an_image_stays_text() -> None:
@@ -45,13 +63,6 @@ def test_the_document_is_in_it() -> None:
     found = series()
     [block] = re.findall(r'<script[^>]*type="application/json"[^>]*>(.*?)</script>', render(found), re.DOTALL)
     assert json.loads(block) == to_dict(found)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    found = start()
-    yield found
-    found.close()
 
 
 @pytest.mark.parametrize("width", [1280, 400])

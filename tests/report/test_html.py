@@ -7,12 +7,13 @@ import hashlib
 import json
 import re
 import time
+from datetime import datetime, timedelta, timezone
 from html.parser import HTMLParser
 from itertools import pairwise
 
 import pytest
 
-from dumpscan.model import Verdict, from_dict, to_dict
+from dumpscan.model import Suspect, Verdict, from_dict, to_dict
 from dumpscan.model_pictures import Histogram, SizeCount
 from dumpscan.records import replace
 from dumpscan.report.html import charts, svg, verdict, verdict_pool
@@ -205,6 +206,43 @@ def test_columns_stand_on_the_axis_and_stack() -> None:
     assert first + high == 222
     assert second + above == first
     assert high == pytest.approx(2 * above)
+
+
+def test_the_highest_columns_are_labelled_where_there_is_no_room_for_all() -> None:
+    heights = {32: 2, 48: 900, 80: 3, 88: 4, 104: 5, 128: 800, 136: 1, 144: 2, 152: 700, 168: 1, 184: 2}
+    stacks = [charts.Stack(str(size), [count]) for size, count in heights.items()]
+    drawn = charts.columns("t", stacks, "words", axis="bytes", unit="n")
+    labels = re.findall(r'text-anchor="middle">(\d+)<', drawn)
+    assert {"48", "128", "152"} <= set(labels)
+    assert len(labels) < len(stacks)
+
+
+def test_times_are_told_by_the_day_where_a_day_begins() -> None:
+    start = datetime(2008, 5, 27, 16, 53, tzinfo=timezone.utc)
+    hours = [label for _, label in svg.time_ticks(start, start + timedelta(hours=12))]
+    assert hours == ["18:00", "21:00", "28 May", "03:00"]
+    days = [label for _, label in svg.time_ticks(start, start + timedelta(days=11))]
+    assert days == ["30 May", "02 Jun", "05 Jun"]
+    years = [label for _, label in svg.time_ticks(start, start + timedelta(days=900))]
+    assert len(years) >= 2 and years[0].endswith("2009")
+
+
+@pytest.mark.parametrize(
+    ("code", "tone", "words"),
+    [
+        ("exhibits", "bad", "loses a little of its own memory"),
+        ("inconclusive", "unsure", "neither a yes nor a no"),
+        ("does-not-exhibit", "unsure", "something else holds much of its memory"),
+    ],
+)
+def test_the_banner_speaks_plainly(code: str, tone: str, words: str) -> None:
+    given = documents.full()
+    suspect = Suspect("MfeL", "paged", 10 << 20, 0.45, "holds 45 %")
+    found = replace(given, verdict=replace(given.verdict, code=code), suspects=(suspect,))
+    page = verdict.render(found)
+    assert f'class="banner {tone}"' in page
+    assert words in page
+    assert ("What to install" in page) == (code == "exhibits")
 
 
 def test_a_size_class_holds_the_sum_of_its_sizes() -> None:

@@ -2,7 +2,8 @@
 
 Every chart is an image with a title and a description for screen readers; what it shows also stands
 in a table on the same page. Positions across are percentages (text keeps its size at any width),
-positions down are pixels. Colours are classes of the page's style sheet.
+positions down are pixels. Colours are classes of the page's style sheet; so is ``plot``, whose padding
+holds what stands beside a plot (labels of the y axis), at any width.
 """
 
 from __future__ import annotations
@@ -44,17 +45,19 @@ class Event(NamedTuple):
 
 
 class Curve(NamedTuple):
-    """A line through (x, y) points; ``fitted`` draws it dashed and without dots."""
+    """(x, y) points, joined by a line unless ``joined`` is False; ``fitted`` draws it dashed and
+    without dots."""
 
     name: str
     points: Sequence[tuple[float, float]]
     fitted: bool = False
+    joined: bool = True
 
 
-def chart(title: str, text: str, height: float, *content: object) -> Markup:
+def chart(title: str, text: str, height: float, *content: object, style: str | None = None) -> Markup:
     """The picture around a chart's elements. ``text`` is what a screen reader tells."""
     return element(
-        "svg", *content, role="img", aria_label=f"{title}: {text}", width="100%", height=height
+        "svg", *content, class_=style, role="img", aria_label=f"{title}: {text}", width="100%", height=height
     )
 
 
@@ -102,21 +105,27 @@ def bars(
     return chart(title, text, max(len(rows), 1) * _ROW, *drawn)
 
 
-_PLOT_LEFT, _PLOT_TOP, _PLOT_HEIGHT = 0.1, 22, 200
+_PLOT_TOP, _PLOT_HEIGHT = 22, 200
+_LABEL_ROOM = 0.022
+"""Share of a plot's width that a letter takes on a narrow screen."""
+_SERIES = tuple(f"c{index}" for index in range(10))
 
 
-def columns(title: str, stacks: Sequence[Stack], text: str, *, axis: str, unit: str) -> Markup:
-    """Stacked columns over labels (a histogram). ``axis`` names the labels, ``unit`` the values."""
+def columns(
+    title: str, stacks: Sequence[Stack], text: str, *, axis: str, unit: str,
+    colours: Sequence[str] = _SERIES,
+) -> Markup:
+    """Stacked columns over labels (a histogram). ``axis`` names the labels, ``unit`` the values;
+    ``colours`` are the classes of the series."""
     scale = ticks(max((sum(stack.values) for stack in stacks), default=0.0))
     parts = [*_grid(scale.values, scale.top, figures.count), _unit(unit)]
-    slot = (1 - _PLOT_LEFT) / max(len(stacks), 1)
-    width = min(slot * 0.72, 0.09)
-    letters = sum(len(stack.label) + 2 for stack in stacks)
-    every = max(1, -(-letters // 48))  # what a narrow screen has room for
+    slot = 1 / max(len(stacks), 1)
+    width = min(slot * 0.72, 0.1)
+    labelled = _labelled(stacks)
     for index, stack in enumerate(stacks):
-        centre = _PLOT_LEFT + slot * (index + 0.5)
-        parts += _column(stack, centre - width / 2, width, scale.top)
-        if index % every == 0:
+        centre = slot * (index + 0.5)
+        parts += _column(stack, centre - width / 2, width, scale.top, colours)
+        if index in labelled:
             parts.append(
                 element("text", stack.label, class_="quiet", x=across(centre), y=_base() + 17,
                         text_anchor="middle")
@@ -124,20 +133,30 @@ def columns(title: str, stacks: Sequence[Stack], text: str, *, axis: str, unit: 
     parts.append(
         element("text", axis, class_="quiet", x="100%", y=_base() + 36, text_anchor="end")
     )
-    return chart(title, text, _base() + 44, *parts)
+    return chart(title, text, _base() + 44, *parts, style="plot")
 
 
-def _column(stack: Stack, left: float, width: float, top: float) -> list[Markup]:
+def _labelled(stacks: Sequence[Stack]) -> set[int]:
+    """Which columns are labelled where there is no room for all: the highest first."""
+    slot = 1 / max(len(stacks), 1)
+    room = [_LABEL_ROOM * (len(stack.label) + 2) / 2 for stack in stacks]
+    chosen: set[int] = set()
+    for index in sorted(range(len(stacks)), key=lambda at: (-sum(stacks[at].values), at)):
+        if all(abs(index - other) * slot >= room[index] + room[other] for other in chosen):
+            chosen.add(index)
+    return chosen
+
+
+def _column(stack: Stack, left: float, width: float, top: float, colours: Sequence[str]) -> list[Markup]:
     parts, under = [], float(_base())
-    for index, value in enumerate(stack.values):
+    for colour, value in zip(colours, stack.values, strict=False):
         if value <= 0:
             continue
         high = max(_PLOT_HEIGHT * value / top, 1.5)
         under -= high
         hover = element("title", f"{stack.label}: {figures.count(int(value))}")
         parts.append(
-            element("rect", hover, class_=f"c{index}", x=across(left), y=under, width=across(width),
-                    height=high)
+            element("rect", hover, class_=colour, x=across(left), y=under, width=across(width), height=high)
         )
     return parts
 
@@ -152,15 +171,14 @@ def _grid(values: Sequence[float], top: float, text: Callable[[int], str]) -> li
     for value in values:
         y = _base() - _PLOT_HEIGHT * value / top
         parts += [
-            element("line", class_="rule" if value else "axis", x1=across(_PLOT_LEFT), x2="100%", y1=y, y2=y),
-            element("text", text(int(value)), class_="quiet", x=across(_PLOT_LEFT), dx=-8, y=y + 4,
-                    text_anchor="end"),
+            element("line", class_="rule" if value else "axis", x1=0, x2="100%", y1=y, y2=y),
+            element("text", text(int(value)), class_="quiet", x=0, dx=-8, y=y + 4, text_anchor="end"),
         ]
     return parts
 
 
 def _unit(unit: str) -> Markup:
-    return element("text", unit, class_="quiet", x=0, y=12)
+    return element("text", unit, class_="quiet", x=0, dx=-8, y=8, text_anchor="start")
 
 
 def curves(
@@ -197,8 +215,9 @@ def curves(
     for line in lines:
         colour += 0 if line.fitted and colour >= 0 else 1
         path = "M" + "L".join(f"{number(1000 * x(a))} {number(1000 * y(b))}" for a, b in line.points)
-        style = f"line c{colour % 10}{' dashed' if line.fitted else ''}"
-        drawn.append(element("path", element("title", line.name), class_=style, d=path))
+        style = f"line c{colour % 10}{' forecast' if line.fitted else ''}"
+        if line.joined:
+            drawn.append(element("path", element("title", line.name), class_=style, d=path))
         if not line.fitted:
             dots += [_dot(x(a), y(b), colour, f"{line.name}: {value(int(b))}") for a, b in line.points]
     if limit is not None:
@@ -209,23 +228,23 @@ def curves(
                     text_anchor="end")
         )
     plot = element(
-        "svg", *drawn, x=across(_PLOT_LEFT), y=_PLOT_TOP, width=across(1 - _PLOT_LEFT), height=_PLOT_HEIGHT,
+        "svg", *drawn, x=0, y=_PLOT_TOP, width="100%", height=_PLOT_HEIGHT,
         viewBox="0 0 1000 1000", preserveAspectRatio="none", overflow="visible",
     )
-    return chart(title, text, _base() + 30, *parts, plot, *dots)
+    return chart(title, text, _base() + 30, *parts, plot, *dots, style="plot")
 
 
 def _dot(x: float, y: float, colour: int, text: str) -> Markup:
     return element(
-        "circle", element("title", text), class_=f"c{colour % 10}", r=4,
-        cx=across(_PLOT_LEFT + (1 - _PLOT_LEFT) * x), cy=_PLOT_TOP + _PLOT_HEIGHT * y,
+        "circle", element("title", text), class_=f"c{colour % 10}", r=4, cx=across(x),
+        cy=_PLOT_TOP + _PLOT_HEIGHT * y,
     )
 
 
 def _x_axis(marks: Sequence[tuple[float, str]]) -> list[Markup]:
     parts = []
     for share, label in marks:
-        x = across(_PLOT_LEFT + (1 - _PLOT_LEFT) * share)
+        x = across(share)
         anchor = "start" if share < 0.05 else ("end" if share > 0.95 else "middle")
         parts += [
             element("line", class_="axis", x1=x, x2=x, y1=_base(), y2=_base() + 5),

@@ -16,6 +16,7 @@ from dumpscan.report import figures
 from dumpscan.report.html import charts, parts
 from dumpscan.report.html.page import Banner, Section, page
 from dumpscan.report.html.svg import shown
+from dumpscan.report.html.wording import TONES
 
 INDEX = "index.html"
 FOLDER = "images"
@@ -23,7 +24,6 @@ HOME = (f"../{INDEX}", "Overview")
 _TOP = 10
 _TENTHS = 10
 _ORDER = ("exhibits", "unexpected", "inconclusive", "does-not-exhibit")
-_TONES = {"exhibits": "bad", "unexpected": "bad", "inconclusive": "unsure", "does-not-exhibit": "good"}
 
 
 class Image(NamedTuple):
@@ -86,7 +86,7 @@ def _banner(images: Sequence[Image], counts: Counter[str]) -> Banner:
 
 def _charts(images: Sequence[Image], counts: Counter[str]) -> Markup:
     verdicts = [
-        charts.Bar(name.replace("-", " "), counts[name], f"{counts[name]:,}", colour=_TONES[name])
+        charts.Bar(name.replace("-", " "), counts[name], f"{counts[name]:,}", colour=TONES[name])
         for name in _ORDER
         if counts[name]
     ]
@@ -145,8 +145,8 @@ def _fullness(judged: Sequence[Image]) -> Markup | None:
     stacks = [charts.Stack(f"{10 * index}-{10 * index + 10}", each) for index, each in enumerate(bins)]
     title = "How full paged pool is"
     words = f"{len(known):,} images by the share of paged pool in use."
-    picture = charts.columns(title, stacks, words, axis="percent full", unit="images")
-    keys = parts.legend((("c0", "exhibit the leak"), ("c1", "do not, or inconclusive")))
+    picture = charts.columns(title, stacks, words, axis="percent full", unit="images", colours=("bad", "bar"))
+    keys = parts.legend((("bad", "exhibit the leak"), ("bar", "do not, or inconclusive")))
     return parts.figure(title, picture, text=words, legend=keys)
 
 
@@ -177,14 +177,14 @@ def _row(image: Image, start: str) -> tuple[parts.Cell | str, ...]:
     verdict = (image.verdict or "-").replace("-", " ") if image.verdict else "-"
     return (
         parts.Cell(image.path[len(start) :], link=image.page),
-        parts.Cell(verdict, tone=_TONES.get(image.verdict or "", "")),
+        parts.Cell(verdict, tone=TONES.get(image.verdict or "", "")),
         image.status,
         _product(image) if image.verdict else "-",
         image.fix_state or "-",
         parts.Cell(figures.percent(image.paged), image.paged),
         _tag(image.suspect) or "-",
         image.unloaded_most or "-",
-        (image.system_time or "-").replace("T", " ").replace("Z", ""),
+        figures.moment(image.system_time),
     )
 
 

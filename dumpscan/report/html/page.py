@@ -42,6 +42,8 @@ class Banner(NamedTuple):
     tone: str
     figures: Sequence[tuple[str, str, str]] = ()
     """(label, figure, remark): the few numbers that matter."""
+    plain: str = ""
+    """The same for somebody who does not know the terms."""
 
 
 class Embedded(NamedTuple):

@@ -82,18 +82,27 @@ def ticks(largest: float, most: int = 5, base: int = 10) -> Ticks:
     return Ticks(tuple(step * i for i in range(count + 1)), step * count)
 
 
-_STEPS = (1, 5, 10, 30, 60, 300, 600, 1800, 3600, 7200, 21600, 43200, 86400, 172800, 604800, 2592000)
+_MINUTE, _HOUR, _DAY = 60, 3600, 86400
+_STEPS = (
+    1, 5, 10, 30, _MINUTE, 5 * _MINUTE, 10 * _MINUTE, 30 * _MINUTE, _HOUR, 2 * _HOUR, 3 * _HOUR, 6 * _HOUR,
+    12 * _HOUR, _DAY, 2 * _DAY, 3 * _DAY, 7 * _DAY, 14 * _DAY, 30 * _DAY, 90 * _DAY, 365 * _DAY,
+)  # fmt: skip
 
 
 def time_ticks(first: datetime, last: datetime, most: int = 5) -> list[tuple[datetime, str]]:
-    """Round moments in ``[first, last]`` with their labels, at most about ``most``."""
+    """Round moments in ``[first, last]`` with their labels, at most about ``most``.
+
+    Labels are times of the day; midnight, and days on a longer axis, are told by the date.
+    """
     span = max((last - first).total_seconds(), 1.0)
     step = next((step for step in _STEPS if span / step <= most), span / most)
-    midnight = first.replace(hour=0, minute=0, second=0, microsecond=0)
-    at = midnight + timedelta(seconds=math.ceil((first - midnight).total_seconds() / step) * step)
-    pattern = "%H:%M:%S" if step < 60 else ("%H:%M" if step < 43200 else "%Y-%m-%d")
+    day = first.replace(hour=0, minute=0, second=0, microsecond=0)
+    at = day + timedelta(seconds=math.ceil((first - day).total_seconds() / step) * step)
+    clock = "%H:%M:%S" if step < _MINUTE else "%H:%M"
+    days = "%d %b" if span < 300 * _DAY else "%b %Y"
     found: list[tuple[datetime, str]] = []
     while at <= last and len(found) <= 2 * most:
-        found.append((at, at.strftime(pattern)))
+        midnight = at.hour == at.minute == at.second == 0
+        found.append((at, at.strftime(days if midnight or step >= _DAY else clock)))
         at += timedelta(seconds=step)
     return found

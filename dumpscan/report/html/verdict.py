@@ -13,19 +13,11 @@ from markupsafe import Markup
 
 from dumpscan.model import TagUse, Verdict
 from dumpscan.report import figures
-from dumpscan.report.html import parts, verdict_pool
+from dumpscan.report.html import parts, verdict_pool, wording
 from dumpscan.report.html.page import Banner, Embedded, Section, page
 from dumpscan.report.html.verdict_evidence import evidence_section
 from dumpscan.report.html.verdict_machine import drivers_section, machine_section
 from dumpscan.report.html.verdict_who import who_section
-
-_TONES = {"exhibits": "bad", "unexpected": "bad", "does-not-exhibit": "good"}
-_WORDS = {
-    "exhibits": "Exhibits the leak",
-    "unexpected": "Exhibits the leak, unexpectedly",
-    "does-not-exhibit": "Does not exhibit the leak",
-    "inconclusive": "Inconclusive",
-}
 
 
 def render(verdict: Verdict, *, home: tuple[str, str] | None = None, most: int | None = None) -> str:
@@ -59,7 +51,7 @@ def sections(verdict: Verdict, most: int | None = None) -> Iterator[Section]:
 
 
 def _word(verdict: Verdict) -> str:
-    return _WORDS.get(verdict.verdict.code, verdict.verdict.code)
+    return wording.WORDS.get(verdict.verdict.code, verdict.verdict.code)
 
 
 def banner(verdict: Verdict) -> Banner:
@@ -70,8 +62,9 @@ def banner(verdict: Verdict) -> Banner:
         label or verdict.signature.id,
         _word(verdict),
         verdict.verdict.summary,
-        _TONES.get(code, "unsure"),
+        wording.tone(code, bool(verdict.suspects)),
         list(_figures(verdict)),
+        wording.plain(code, verdict.fix, bool(verdict.suspects)),
     )
 
 
@@ -122,7 +115,9 @@ def _action_section(verdict: Verdict) -> Section:
             ("Before", row.prerequisite or "-"),
             ("After", row.restart or "-"),
         ]
-        title = f"What to install: {verdict.fix.hotfix}" if verdict.fix.hotfix else "What to install"
+        wanted = verdict.verdict.code == "exhibits"
+        title = "What to install" if wanted else "The fix for this kernel"
+        title += f": {verdict.fix.hotfix}" if verdict.fix.hotfix else ""
         boxes.append(parts.card(title, parts.facts((label, value) for label, value in rows if value != "-")))
     state = _FIX_WORDS.get(verdict.fix.state, verdict.fix.state)
     why = [("State", f"{verdict.fix.state}: {state}"), ("Because", verdict.fix.reason or "-")]

@@ -50,8 +50,13 @@ def _table(signature: SignatureResult) -> Markup:
     return parts.table(parts.Table(caption, _COLUMNS, rows, stacked=True))
 
 
+def outcome(name: str) -> tuple[str, str]:
+    """The word for an outcome, with its sign, and its colour."""
+    return _OUTCOMES.get(name, (name, ""))
+
+
 def _row(evidence: Evidence) -> tuple[parts.Cell | str, ...]:
-    word, tone = _OUTCOMES.get(evidence.outcome, (evidence.outcome, ""))
+    word, tone = outcome(evidence.outcome)
     threshold = _THRESHOLD.search(evidence.text)
     return (
         evidence.id.replace("-", " "),

@@ -82,8 +82,8 @@ def _lead(drivers: Drivers) -> str:
         if drivers.ring_entries
         else ""
     )
-    loaded = text.loaded(drivers)
-    return f"{total} unloads since boot{ring}. {loaded[0].upper()}{loaded[1:]}."
+    loaded = "" if drivers.loaded else f" {text.loaded(drivers).capitalize()}."
+    return f"{total} unloads since boot{ring}.{loaded}"
 
 
 def _timeline(drivers: Drivers) -> Markup:
@@ -127,14 +127,10 @@ def _unloads(drivers: Drivers) -> Markup:
     number = parts.Column("Unloads", "number")
     columns = [parts.Column("Driver"), number, parts.Column("First"), parts.Column("Last")]
     rows: Sequence[tuple[str, ...]] = [
-        (each.name, figures.count(each.count), _moment(each.first), _moment(each.last))
+        (each.name, figures.count(each.count), figures.moment(each.first), figures.moment(each.last))
         for each in drivers.recent
     ]
     return parts.table(parts.Table("Unloaded drivers by name (UTC)", columns, rows, stacked=True))
-
-
-def _moment(time: str | None) -> str:
-    return (time or "-").replace("T", " ").replace("Z", "")
 
 
 def _loaded(drivers: Drivers) -> Markup:

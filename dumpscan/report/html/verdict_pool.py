@@ -16,6 +16,8 @@ from dumpscan.report.html.poolmap import pool_map
 _TOP = 14
 _BAD, _WARN = 0.9, 0.75
 _SIZES = 24
+_ROWS = 40
+"""Of a long table, shown at first."""
 _SIZES_TITLE = "Sizes of the signature's allocations"
 _POOLS = ("nonpaged", "paged")
 
@@ -223,7 +225,8 @@ def _reconciliation(verdict: Verdict) -> Markup:
     ]
     lines = {index for index, each in enumerate(ordered) if each.tag in marked}
     caption = "Tracker against memory, by tag"
-    return parts.table(parts.Table(caption, columns, rows, lines, tools=True, id="reconciliation"))
+    listed = parts.Table(caption, columns, rows, lines, tools=True, id="reconciliation", limit=_ROWS)
+    return parts.table(listed)
 
 
 _HINTS = {"Allocs": "since boot", "Frees": "since boot", "Each": "bytes / outstanding"}
@@ -248,7 +251,7 @@ def tags_section(verdict: Verdict, most: int | None = None) -> Section:
     used = {name: sum(table.total_bytes(row) for row in rows if row.pool == name) or 1 for name in _POOLS}
     marked = {index for index, row in enumerate(kept) if row.tag in own}
     cells = [_tag_row(row, used[row.pool]) for row in kept]
-    listed = parts.Table("Pool use by tag", columns, cells, marked, tools=True, id="tags")
+    listed = parts.Table("Pool use by tag", columns, cells, marked, tools=True, id="tags", limit=_ROWS)
     part = f"The largest {len(kept):,} rows of " if len(kept) < len(rows) else ""
     lead = f"{part}{len(verdict.pool.tags):,} tags. Rows of {verdict.signature.id}'s tags are marked."
     return Section("tags", "All tags", parts.table(listed), lead)

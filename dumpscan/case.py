@@ -33,7 +33,8 @@ SAMPLE_PAGES = 64
 class Options:
     """How a case is examined. ``census``: auto, tables, pages or sample; ``symbol_dirs``: volatility3
     ISFs; ``contents``: may what blocks hold be shown? Dumps hold private data. ``sample_pages``: pages
-    of each pool that a sample reads, unless the usual number."""
+    of each pool that a sample reads, unless the usual number. ``page_files`` lie beside the image, in the
+    order of their numbers."""
 
     census: str = "auto"
     symbol_dirs: tuple[Path, ...] = ()
@@ -41,15 +42,30 @@ class Options:
     progress: Progress | None = field(default=None, compare=False)
     contents: bool = True
     sample_pages: int | None = None
+    page_files: tuple[Path, ...] = ()
 
 
 class Case:
-    """An opened memory image. Cheap to make: work is done when a question needs it."""
+    """An opened memory image. Cheap to make: work is done when a question needs it.
+
+    ``warnings`` are about page files that turned out not to belong to the image.
+
+    :raises dumpscan.errors.ImageError: a page file is missing or none.
+    :raises dumpscan.errors.UsageError: a page file is given twice, or is the image.
+    """
 
     def __init__(self, opened: OpenedImage, options: Options | None = None) -> None:
-        self.opened = opened
         self.options = options or Options()
+        self.opened = self._with_page_files(opened)
+        self.warnings: tuple[str, ...] = ()
         self._censuses: dict[str, Census] = {}
+
+    def _with_page_files(self, opened: OpenedImage) -> OpenedImage:
+        if not self.options.page_files:
+            return opened
+        from dumpscan.memory.pagefiles import open_page_files
+
+        return replace(opened, memory=open_page_files(opened.memory, opened.path, self.options.page_files))
 
     @property
     def info(self) -> ImageInfo:
@@ -62,9 +78,20 @@ class Case:
 
         :raises KernelNotFound: no Windows kernel passes the checks, or the file carries no memory.
         """
-        return locate_kernel(
+        kernel = locate_kernel(
             self.opened, symbol_dirs=self.options.symbol_dirs, progress=self.options.progress
         )
+        return self._beside(kernel) if self.options.page_files else kernel
+
+    def _beside(self, kernel: Kernel) -> Kernel:
+        """Hold the page files against the image; until then nothing is read from them."""
+        from dumpscan.memory.pagefiles import PageFiles
+        from dumpscan.pool.pagefiles import check_page_files
+
+        assert isinstance(self.opened.memory, PageFiles)
+        found = check_page_files(kernel, self.opened.memory)
+        self.warnings = found.warnings
+        return replace(kernel, info=replace(kernel.info, notes=(*kernel.info.notes, *found.notes)))
 
     def describe(self) -> Info:
         """What the file is, what its header claims, and the kernel in it if one is found."""

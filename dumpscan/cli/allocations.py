@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from dumpscan.cli.common import TAG_HELP, image_options, open_for, pool_option
+from dumpscan.cli.common import TAG_HELP, image_options, open_for, pagefile_option, pool_option
 from dumpscan.cli.output import emit
 from dumpscan.errors import UnsupportedImage
 
@@ -37,6 +37,7 @@ COLUMNS = Block._fields[:-1]
 @image_options
 @click.option("--tag", "tags", multiple=True, metavar="GLOB", help=TAG_HELP)
 @pool_option
+@pagefile_option
 @click.option("--big", is_flag=True, help="Only allocations of a page and more.")
 @click.option(
     "--min-size", type=click.IntRange(min=0), default=0, metavar="N", help="Only blocks of at least N bytes."
@@ -61,6 +62,7 @@ def command(
     output: Path | None,
     quiet: bool,
     symbols: tuple[Path, ...],
+    page_files: tuple[Path, ...],
     tags: tuple[str, ...],
     pool: str | None,
     big: bool,
@@ -77,7 +79,7 @@ def command(
     from dumpscan.report import table
 
     wanted = Filter(tags, min_size, pool, big or None)
-    with open_for(image, quiet=quiet, symbols=symbols, output=output) as case:
+    with open_for(image, quiet=quiet, symbols=symbols, output=output, page_files=page_files) as case:
         found = _largest(_blocks(case, wanted), top)
         if extract is not None:
             from dumpscan.cli.extract import extract_blocks

@@ -19,9 +19,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 _STATS = "dumpscan.stats"
 
-TAG_HELP = (
-    "Only these tags: four characters, '?' any one, '*' any number; blanks count ('Pp  '). Repeatable."
-)
+TAG_HELP = "Only these tags: four characters, '?' any one, '*' any number; blanks count ('Pp  '). Repeatable."
 
 
 class _Image(click.Path):
@@ -89,6 +87,19 @@ def no_color_option(command: F) -> F:
     )(command)
 
 
+def pagefile_option(command: F) -> F:
+    """--pagefile, for commands that look at pool pages."""
+    return click.option(
+        "--pagefile",
+        "page_files",
+        type=click.Path(path_type=Path, dir_okay=False),
+        multiple=True,
+        metavar="FILE",
+        help="A page file (pagefile.sys) of the imaged machine, of the same moment: paged-out pool is read "
+        "from it. Repeatable; the first is page file 0, the next 1.",
+    )(command)
+
+
 def pool_option(command: F) -> F:
     """--pool, for commands that can look at one pool alone."""
     return click.option(
@@ -118,6 +129,7 @@ def open_for(
     census: str = "auto",
     settings: Settings | None = None,
     contents: bool = True,
+    page_files: tuple[Path, ...] = (),
 ) -> Iterator[Case]:
     """The case that a command works on; its file is let go, and its progress line wiped, at the end.
 
@@ -127,16 +139,24 @@ def open_for(
     from dumpscan.case import Options, open_case
     from dumpscan.cli.output import refuse_image
 
-    if isinstance(image, Path):
-        refuse_image(output, image)
+    for given in (image, *page_files):
+        if isinstance(given, Path):
+            refuse_image(output, given)
     with Progress(quiet=quiet) as progress:
         options = Options(
-            census=census, symbol_dirs=symbols, settings=settings, progress=progress, contents=contents
+            census=census,
+            symbol_dirs=symbols,
+            settings=settings,
+            progress=progress,
+            contents=contents,
+            page_files=page_files,
         )
         case = open_case(image, options)
         try:
             yield case
         finally:
+            for warning in case.warnings:
+                click.echo(f"dumpscan: warning: {warning}", err=True)
             if click.get_current_context().meta.get(_STATS):
                 cost = case.opened.traffic or f"{case.info.bytes:,} bytes, a local file, mapped"
                 click.echo(f"dumpscan: {case.info.path}: {cost}", err=True)

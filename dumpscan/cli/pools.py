@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from dumpscan.cli.common import TAG_HELP, image_options, open_for, pool_option
+from dumpscan.cli.common import TAG_HELP, image_options, open_for, pagefile_option, pool_option
 from dumpscan.cli.output import emit
 
 
@@ -14,6 +14,7 @@ from dumpscan.cli.output import emit
 @image_options
 @click.option("--tag", "tags", multiple=True, metavar="GLOB", help=TAG_HELP)
 @pool_option
+@pagefile_option
 @click.option(
     "--source",
     type=click.Choice(["auto", "tracker", "pages", "sample"]),
@@ -44,6 +45,7 @@ def command(
     output: Path | None,
     quiet: bool,
     symbols: tuple[Path, ...],
+    page_files: tuple[Path, ...],
     tags: tuple[str, ...],
     pool: str | None,
     source: str,
@@ -56,7 +58,7 @@ def command(
     from dumpscan.report import select, table
 
     choice = select.Choice(tag_matcher(tags), pool, sort, top)
-    with open_for(image, quiet=quiet, symbols=symbols, output=output) as case:
+    with open_for(image, quiet=quiet, symbols=symbols, output=output, page_files=page_files) as case:
         pools = case.pools(source)
     if not pools.tags and not quiet:
         why = "; ".join(pools.notes) or f"the image holds none from {source}"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dumpscan.cli.common import contents_option, image_options, no_color_option, open_for
+from dumpscan.cli.common import contents_option, image_options, no_color_option, open_for, pagefile_option
 from dumpscan.cli.output import emit
 from dumpscan.errors import ExitCode
 
@@ -58,12 +58,14 @@ EXIT_CODES = {
     metavar="FILE",
     help="TOML file with a further leak signature to look for. Repeatable.",
 )
+@pagefile_option
 @contents_option
 def command(
     image: Path,
     output: Path | None,
     quiet: bool,
     symbols: tuple[Path, ...],
+    page_files: tuple[Path, ...],
     no_color: bool,
     form: str,
     exit_code: bool,
@@ -82,6 +84,7 @@ def command(
         census=census,
         settings=settings,
         contents=contents,
+        page_files=page_files,
     ) as case:
         verdict = case.report() if form == "html" else case.verdict()
     _show(verdict, form, output, no_color)

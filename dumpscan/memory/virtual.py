@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from dumpscan.errors import AbsentMemory
 from dumpscan.image.physical import I64, U8, U64, Mask, PhysicalMemory, scattered
-from dumpscan.memory.c_pte import VALID, Level, PageState, Paging
+from dumpscan.memory.c_pte import PAGE_FILE_BITS, PAGE_FILE_FRAMES, VALID, Level, PageState, Paging
 
 PAGE = 4096
 
@@ -24,8 +24,9 @@ PAGE = 4096
 class PageSet(NamedTuple):
     """Pages of a virtual range that are not empty: arrays of one length, ascending by address.
 
-    ``va`` uint64, ``pfn`` int64 (-1 unless the state is VALID or TRANSITION), ``state`` uint8 of
-    :class:`PageState`. ``looped`` counts page tables met a second time and not followed.
+    ``va`` uint64, ``pfn`` int64 (-1 unless the state is VALID or TRANSITION, or PAGEFILE beside page
+    files), ``state`` uint8 of :class:`PageState`. ``looped`` counts page tables met a second time and
+    not followed.
     """
 
     va: U64
@@ -85,6 +86,7 @@ class PagedMemory:
 
     ``roots`` replaces the table that ``dtb`` names by four given entries: a PAE address space whose
     page directory pointer table has not been found yet, only the directories it points to.
+    Over :class:`~dumpscan.memory.pagefiles.PageFiles` pages that are out have frames there.
     """
 
     def __init__(
@@ -99,6 +101,7 @@ class PagedMemory:
         self._roots = np.array(roots, np.uint64)
         self._entry = np.dtype("<u4" if paging.entry_size == 4 else "<u8")
         self._known: dict[int, int] = {}
+        self._beside = hasattr(physical, "admitted")  # page files
 
     # -- scalar reads ---------------------------------------------------------------------------
 
@@ -109,7 +112,7 @@ class PagedMemory:
         if found is None:
             pas, states = self.translate(np.array([page], np.uint64))
             state = PageState(int(states[0]))
-            if state not in (PageState.VALID, PageState.TRANSITION):
+            if not bool(self._placed(states)[0]):
                 raise AbsentMemory(va, why=state.name.lower().replace("_", " "))
             found = self._known[page] = int(pas[0])
         return found
@@ -151,7 +154,7 @@ class PagedMemory:
         vas = np.uint64(first) + np.arange(count, dtype=np.uint64) * np.uint64(self.page_size)
         pas, states = self.translate(vas)
         rows, present = self.physical.pages((pas >> self._shift).astype(np.int64))
-        good = present & _resident(states)
+        good = present & self._placed(states)
         rows[~good] = 0
         cut = slice(va - first, va - first + n)
         return rows.reshape(-1)[cut], np.repeat(good, self.page_size)[cut]
@@ -159,7 +162,7 @@ class PagedMemory:
     def readable(self, vas: NDArray[Any]) -> Mask:
         """See :class:`VirtualMemory`."""
         pas, states = self.translate(np.asarray(vas, np.uint64))
-        return _resident(states) & self.physical.present((pas >> self._shift).astype(np.int64))
+        return self._placed(states) & self.physical.present((pas >> self._shift).astype(np.int64))
 
     def translate(self, vas: NDArray[Any]) -> tuple[U64, U8]:
         """See :class:`VirtualMemory`."""
@@ -179,7 +182,10 @@ class PagedMemory:
             done = todo[final]
             states[done] = state[final]
             within = np.where(large, np.uint64((1 << level.shift) - 1), np.uint64(self.page_size - 1))[final]
-            pas[done] = np.where(_resident(state[final]), frame[final] | (vas[done] & within), np.uint64(0))
+            # A table that is out: what it says of its pages is unknown.
+            states[done[(state[final] == PageState.PAGEFILE) & (not last)]] = PageState.ABSENT
+            address = frame[final] | (vas[done] & within)
+            pas[done] = np.where(self._placed(states[done]), address, np.uint64(0))
             todo, tables = todo[~final], frame[~final]
             if not len(todo):
                 break
@@ -215,7 +221,23 @@ class PagedMemory:
         state[transition] = PageState.TRANSITION
         state[valid] = PageState.VALID
         state[entries == 0] = PageState.NONE
+        if self._beside:
+            frame = np.where(state == PageState.PAGEFILE, self._page_file_address(entries), frame)
         return frame, state, large
+
+    def _page_file_address(self, entries: U64) -> U64:
+        """Addresses of pages by PageFileLow and PageFileHigh of entries that are not valid."""
+        mode = self.paging
+        low = mode.file_bits & -mode.file_bits
+        number = (entries & np.uint64(mode.file_bits)) // np.uint64(low)
+        offset = entries >> np.uint64(mode.pagefile_shift)
+        frame = np.uint64(PAGE_FILE_FRAMES) + (number << np.uint64(PAGE_FILE_BITS)) + offset
+        return frame << self._shift
+
+    def _placed(self, states: U8) -> Mask:
+        """Pages that have a place: a frame of RAM, or one of a page file beside the image."""
+        placed = _resident(states)
+        return placed | (states == PageState.PAGEFILE) if self._beside else placed
 
     def _large_frame(self, entries: U64, level: Level) -> U64:
         frame = entries & np.uint64(self.paging.frame_mask & ~((1 << level.shift) - 1))
@@ -320,7 +342,7 @@ class PagedMemory:
                 np.concatenate([pfn, lost[1]]),
                 np.concatenate([state, lost[2]]),
             )
-        pfn = np.where(_resident(state), (frame >> self._shift).astype(np.int64), np.int64(-1))
+        pfn = np.where(self._placed(state), (frame >> self._shift).astype(np.int64), np.int64(-1))
         return vas, pfn, state
 
 

@@ -16,7 +16,6 @@ from dumpscan.errors import UsageError
 from dumpscan.image.physical import I64, U8, U64, Mask
 from dumpscan.kernel.kernel import Kernel
 from dumpscan.kernel.layouts import Layout
-from dumpscan.memory.c_pte import PageState
 from dumpscan.pool.bigpages import BigPages, read_big_pages
 from dumpscan.pool.chains import ChainWalker, KeyFormat
 from dumpscan.pool.pagemap import PAGE, PoolMap, PoolPages, map_pool
@@ -108,10 +107,9 @@ def _blocks(layout: Layout, form: KeyFormat, batch: Batch, wanted: Filter) -> Al
     va = batch.part.pages.va[batch.index[chains.page]] + chains.offset.astype(np.uint64)
     kept = np.flatnonzero(wanted.keep(tags, sizes, paged))
     kept = kept[np.argsort(va[kept], kind="stable")]
-    state = PageState.TRANSITION if batch.transition else PageState.VALID
+    states = np.full(len(kept), batch.state, np.uint8)
     return Allocations(
-        va[kept], sizes[kept], tags[kept], paged[kept], types[kept], np.full(len(kept), state, np.uint8),
-        False, form.header.header,
+        va[kept], sizes[kept], tags[kept], paged[kept], types[kept], states, False, form.header.header
     )
 
 

@@ -3,7 +3,7 @@
 Blocks come out by tag, pool and size, because blocks of one size are rows of one array and can be
 compared all at once. The trap of the area: a block's size is its request rounded up, so the last
 bytes of a row (less than one allocation unit) may be left over from an earlier owner; and only
-resident blocks can be seen, what is paged out has no content here.
+resident blocks can be seen, what is paged out has no content here unless its page file was given.
 """
 
 from __future__ import annotations
@@ -17,11 +17,10 @@ from numpy.typing import NDArray
 from dumpscan.image.physical import I64, U8, U64, Mask, scattered
 from dumpscan.kernel.kernel import Kernel
 from dumpscan.kernel.layouts import Layout
-from dumpscan.memory.c_pte import PageState
 from dumpscan.pool.allocations import Filter
 from dumpscan.pool.bigpages import BigPages, read_big_pages
 from dumpscan.pool.chains import ChainWalker, KeyFormat
-from dumpscan.pool.pagemap import PAGE, PoolMap, PoolPages, map_pool
+from dumpscan.pool.pagemap import HELD_STATES, PAGE, PoolMap, PoolPages, map_pool
 from dumpscan.pool.pages import BATCH, Batch, block_tags, searched, walk_batches
 from dumpscan.pool.tables import find_tables
 from dumpscan.records import record, replace
@@ -98,7 +97,7 @@ class ContentReader:
     def _chosen(self, pool: PoolMap) -> list[PoolPages]:
         """The ranges to walk, thinned to the sample if one is asked for."""
         parts = [p for p in pool.parts if self._asked is None or p.where.paged in (self._asked, None)]
-        held = [p.small & np.isin(p.pages.state, _READABLE) for p in parts]
+        held = [p.small & np.isin(p.pages.state, np.array(HELD_STATES, np.uint8)) for p in parts]
         total = sum(int(mask.sum()) for mask in held)
         self.pages_held += total
         if self.most_pages is None or total <= self.most_pages:
@@ -125,18 +124,14 @@ class ContentReader:
         kept = np.flatnonzero(self.wanted.keep(live.tag, live.size, live.paged))
         self.large_left_out = max(0, len(kept) - _MOST_LARGE)
         kept = kept[:_MOST_LARGE]
-        pas, states = self.kernel.memory.translate(live.va[kept])
-        readable = np.isin(states, _READABLE)
-        kept, pas = kept[readable], pas[readable]
+        kept = kept[self.kernel.memory.readable(live.va[kept])]
+        pas, _ = self.kernel.memory.translate(live.va[kept])
         pages, present = self.kernel.memory.physical.pages((pas >> np.uint64(12)).astype(np.int64))
         kept, pages = kept[present], pages[present]
         for rows, key in _classes(live.tag[kept], live.size[kept], live.paged[kept]):
             width = min(int(live.size[kept[rows[0]]]), PAGE) // _WORD * _WORD
             if width:
                 yield Contents(*key, 0, live.va[kept[rows]], pages[rows, :width])
-
-
-_READABLE = np.array([PageState.VALID, PageState.TRANSITION], np.uint8)
 
 
 def _thinned(mask: Mask, share: float) -> Mask:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from dumpscan.image.physical import I64, U8, U64, Mask, scattered
 from dumpscan.kernel.kernel import Kernel
+from dumpscan.memory.c_pte import PAGE_FILE_FRAMES
 
 PAGE = 4096
 _MAX_BITS = 1 << 25
@@ -83,14 +84,19 @@ def _bitmap(kernel: Kernel, pointer: int, pages: int) -> tuple[Mask, Mask] | Non
 
 
 def pfn_marks(kernel: Kernel, pfns: I64) -> Marks | None:
-    """Marks of physical pages from the PFN database; None where it cannot be read at all."""
+    """Marks of physical pages from the PFN database; None where it cannot be read at all.
+
+    Of frames that are not RAM's (-1, or in a page file) nothing is known."""
     database, layout = kernel.value("MmPfnDatabase"), kernel.layout
     if not database or layout is None or not kernel.is_kernel_address(database):
         return None
     pfn = layout.pfn
     # Both bits lie in the first byte of the flags, so one byte per page is enough and never split.
-    vas = np.uint64(database) + pfns.astype(np.uint64) * np.uint64(pfn.size) + np.uint64(pfn.flags)
+    ram = (pfns >= 0) & (pfns < PAGE_FILE_FRAMES)
+    frames = np.where(ram, pfns, 0).astype(np.uint64)
+    vas = np.uint64(database) + frames * np.uint64(pfn.size) + np.uint64(pfn.flags)
     flags, known = _bytes_at(kernel, vas)
+    known &= ram
     if not bool(known.any()):
         return None
     return Marks((flags >> pfn.start_bit) & 1 != 0, (flags >> pfn.end_bit) & 1 != 0, known)

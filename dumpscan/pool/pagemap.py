@@ -24,7 +24,10 @@ from dumpscan.pool.ranges import PoolRange, elsewhere, pool_ranges
 from dumpscan.records import record
 
 PAGE = 4096
-_SAMPLE = 128
+HELD_STATES = (PageState.VALID, PageState.TRANSITION, PageState.PAGEFILE)
+"""States of pages that the image may hold; the last one where page files lie beside it."""
+
+SAMPLE = 128
 _ALL = slice(None)
 
 
@@ -176,10 +179,10 @@ def _with_marks(kernel: Kernel, part: PoolPages) -> PoolPages:
         bitmap = paged_pool_map(kernel, part.where.start, part.where.end)
         marks = bitmap.at(part.pages.va) if bitmap else None
     else:
-        marks = pfn_marks(kernel, np.maximum(part.pages.pfn, 0)) if len(part.pages.pfn) else None
+        marks = pfn_marks(kernel, part.pages.pfn) if len(part.pages.pfn) else None
     if marks is None or kernel.layout is None or not closed(part.pages.va, marks):
         return part
-    chosen = _sample(part.small & (part.pages.state == PageState.VALID))
+    chosen = evenly(part.small & (part.pages.state == PageState.VALID))
     if not len(chosen):
         return part
     walker = ChainWalker(kernel.layout, len(chosen))
@@ -193,8 +196,8 @@ def _with_marks(kernel: Kernel, part: PoolPages) -> PoolPages:
     return PoolPages(part.where, part.pages, part.present, part.small & single, marks, bitmap)
 
 
-def _sample(wanted: Mask) -> I64:
-    """At most ``_SAMPLE`` indices of set elements, evenly spread."""
+def evenly(wanted: Mask) -> I64:
+    """At most ``SAMPLE`` indices of set elements, evenly spread."""
     index = np.flatnonzero(wanted)
-    step = max(1, len(index) // _SAMPLE)
-    return index[::step][:_SAMPLE]
+    step = max(1, len(index) // SAMPLE)
+    return index[::step][:SAMPLE]

@@ -22,7 +22,7 @@ from dumpscan.pool.bigpages import BigPages
 from dumpscan.pool.c_pool import HeaderFormat, quota_replaces_tag
 from dumpscan.pool.chains import Chains, ChainWalker, KeyFormat
 from dumpscan.pool.limits import Descriptors, read_descriptors
-from dumpscan.pool.pagemap import PoolMap, PoolPages, map_pool, widen
+from dumpscan.pool.pagemap import HELD_STATES, PoolMap, PoolPages, map_pool, widen
 from dumpscan.pool.tags import QUOTA_UNKNOWN, encode_tag, printable, strip_protected
 from dumpscan.pool.tally import Tally
 from dumpscan.records import record
@@ -37,13 +37,13 @@ Progress = Callable[[str, int, int], None]
 class BlockCounts:
     """In-use small blocks: arrays of one length, one element per (pool, state, tag, size).
 
-    ``tag`` uint32 (protected bit stripped), ``paged`` and ``transition`` bool, ``size`` int64 bytes
-    with header, ``count`` int64 blocks. A histogram of sizes by tag.
+    ``tag`` uint32 (protected bit stripped), ``paged`` bool, ``state`` uint8 of the pages' PageState,
+    ``size`` int64 bytes with header, ``count`` int64 blocks. A histogram of sizes by tag.
     """
 
     tag: NDArray[np.uint32]
     paged: Mask
-    transition: Mask
+    state: U8
     size: I64
     count: I64
 
@@ -73,12 +73,12 @@ class WalkResult:
 
 @record
 class Batch:
-    """One batch of walked pages: their index in the range, their chains, the first word of each, and
-    their contents, where these were read whole."""
+    """One batch of walked pages: their index in the range, their state, their chains, the first word of
+    each, and their contents, where these were read whole."""
 
     part: PoolPages
     index: I64
-    transition: bool
+    state: PageState
     chains: Chains
     heads: I64
     pages: U8
@@ -87,32 +87,32 @@ class Batch:
 def walk_batches(
     kernel: Kernel, layout: Layout, part: PoolPages, locate: bool = False, walker: ChainWalker | None = None
 ) -> Iterator[Batch]:
-    """Walk the pages of one range, valid ones first, then those in transition.
+    """Walk the pages of one range, valid ones first, then those in transition, then those in page files.
 
     With ``locate``, batches come in the order of addresses, say where each block lies, and hold the
     pages' contents. The arrays of a batch are only good until the next one is asked for.
     """
     walker = walker or ChainWalker(layout, BATCH)
     scratch = np.empty((walker.batch, walker.page_size), np.uint8)
-    for state in (PageState.VALID, PageState.TRANSITION):
+    for state in HELD_STATES:
         chosen = np.flatnonzero(part.small & (part.pages.state == state))
         if not locate:
             # In the file's order, which costs the fewest page faults.
             chosen = chosen[np.argsort(part.pages.pfn[chosen], kind="stable")]
         for at in range(0, len(chosen), walker.batch):
             index = chosen[at : at + walker.batch]
-            pfns, moving = part.pages.pfn[index], state == PageState.TRANSITION
+            pfns = part.pages.pfn[index]
             found = None if locate else mapped_words(kernel.memory.physical, pfns)
             if found is not None:
                 start, index = found.start[found.present], index[found.present]
                 chains = walker.walk_in_place(found.words, start)
-                yield Batch(part, index, moving, chains, found.words.take(start), scratch[:0])
+                yield Batch(part, index, state, chains, found.words.take(start), scratch[:0])
                 continue
             rows, present = kernel.memory.physical.pages(pfns, out=scratch)
             if not bool(present.all()):
                 rows, index = rows[present], index[present]
             heads = rows[:, :8].copy().view("<i8").reshape(-1)
-            yield Batch(part, index, moving, walker.walk(rows, locate), heads, rows)
+            yield Batch(part, index, state, walker.walk(rows, locate), heads, rows)
 
 
 def walk_pool(kernel: Kernel, big: BigPages | None, progress: Progress | None = None) -> WalkResult | None:
@@ -157,7 +157,7 @@ class _Work:
     def __init__(self, kernel: Kernel, layout: Layout, progress: Progress | None) -> None:
         self.kernel, self.layout, self.progress = kernel, layout, progress
         self.walker = ChainWalker(layout, BATCH)
-        self.tallies = {False: Tally(), True: Tally()}
+        self.tallies = {state: Tally() for state in HELD_STATES}
         self.small = {"paged": 0, "nonpaged": 0}
         self.damaged: list[tuple[U64, NDArray[np.int32]]] = []
         self.found: list[int] = []
@@ -177,7 +177,7 @@ class _Work:
 
     def _take(self, batch: Batch) -> None:
         chains = batch.chains
-        self.tallies[batch.transition].add(chains.keys)
+        self.tallies[batch.state].add(chains.keys)
         self.walked += len(batch.index)
         kinds = chains.paged[chains.accepted]
         paged = int((kinds == 1).sum()) + (int((kinds == -1).sum()) if batch.part.where.paged else 0)
@@ -226,15 +226,15 @@ def damaged_pages(form: HeaderFormat, batch: Batch) -> Mask:
     return ~batch.chains.accepted & (batch.chains.reach > first) & (first > 0)
 
 
-def block_counts(layout: Layout, tallies: dict[bool, Tally]) -> BlockCounts:
-    """Turn counted keys into tags, pools and sizes. ``tallies``: by "in transition"."""
+def block_counts(layout: Layout, tallies: dict[PageState, Tally]) -> BlockCounts:
+    """Turn counted keys into tags, pools and sizes. ``tallies``: by the state of the pages."""
     form = KeyFormat(layout)
     results = [(state, *tally.result()) for state, tally in tallies.items()]
     keys = np.concatenate([keys for _, keys, _ in results])
     counts = np.concatenate([counts for _, _, counts in results])
-    transition = np.concatenate([np.full(len(keys), state) for state, keys, _ in results])
+    states = np.concatenate([np.full(len(keys), state, np.uint8) for state, keys, _ in results])
     paged = form.rules.paged[form.pool_type(keys)]
-    return BlockCounts(block_tags(layout, form, keys), paged, transition, form.size(keys), counts)
+    return BlockCounts(block_tags(layout, form, keys), paged, states, form.size(keys), counts)
 
 
 _QUOTA_TAG = encode_tag(QUOTA_UNKNOWN)

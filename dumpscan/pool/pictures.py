@@ -128,6 +128,7 @@ class _Work:
         """Give each page of a range its sign. In ranges of either kind only small blocks count."""
         signs = _BY_STATE[part.pages.state]
         signs[~part.present & (signs == _UNREAD)] = _ABSENT
+        signs[part.present & (signs == _AWAY)] = _UNREAD
         signs[part.small] = _UNWALKED
         chosen = np.zeros(len(signs), np.bool_)
         chosen[np.flatnonzero(part.small)[::stride]] = True

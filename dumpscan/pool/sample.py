@@ -19,12 +19,11 @@ from numpy.typing import NDArray
 from dumpscan.image.physical import I64, U64, Mask, scattered
 from dumpscan.kernel.kernel import Kernel
 from dumpscan.kernel.layouts import Layout
-from dumpscan.memory.c_pte import PageState
 from dumpscan.model import Interval, SampledPool
 from dumpscan.pool.bigpages import BigPages
 from dumpscan.pool.chains import ChainWalker, KeyFormat
 from dumpscan.pool.intervals import F64, Estimate, Stratum, estimate, unseen_pages
-from dumpscan.pool.pagemap import PAGE, PoolMap, PoolPages
+from dumpscan.pool.pagemap import HELD_STATES, PAGE, PoolMap, PoolPages
 from dumpscan.pool.pages import BATCH, Batch, Progress, block_tags, damaged_pages, searched, walk_batches
 from dumpscan.records import record, replace
 
@@ -119,7 +118,7 @@ def draw(pool: PoolMap, pages: int, seed: int = SEED) -> list[_Drawn]:
         held = [
             (part, np.flatnonzero(part.small & (part.pages.state == state)))
             for part in pool.of(paged)
-            for state in (PageState.VALID, PageState.TRANSITION)
+            for state in HELD_STATES
         ]
         held = [(part, index) for part, index in held if len(index)]
         for (part, index), take in zip(held, allot([len(i) for _, i in held], pages), strict=True):

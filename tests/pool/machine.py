@@ -20,6 +20,7 @@ from dumpscan.memory.virtual import PageSet, VirtualMemory
 from dumpscan.model import KernelInfo, Machine
 
 PAGE = 4096
+_IN_RAM = (PageState.VALID, PageState.TRANSITION)
 
 
 def layout(build: int, arch: str = "x86") -> Layout:
@@ -103,7 +104,7 @@ class HandMemory:
         frames = {page: 0x100 + at for at, page in enumerate(self._pages)}
         return PageSet(
             np.array([p * PAGE for p in pages], np.uint64),
-            np.array([frames.get(p, -1) for p in pages], np.int64),
+            np.array([frames.get(p, -1) if self._state(p) in _IN_RAM else -1 for p in pages], np.int64),
             np.array([self._state(p) for p in pages], np.uint8),
         )
 

@@ -17,8 +17,12 @@ from dumpscan.case import Case
 from dumpscan.model import PoolUse
 
 RAM_MB = 24
-FORMATS = {"elf64": "elf", "elf32": "elf", "vmem": "vmware"}
+FORMATS = {"elf64": "elf", "elf32": "elf", "vmem": "vmware", "libvirt-gzip": "libvirt"}
 """The writer's name of a container where dumpscan's differs."""
+PAGING = ("xpsp2-x86", "xpsp3-x86-pae", "vista-sp1-x64")
+MACHINES = ("qemu", "libvirt")
+"""Containers (how their names begin) of virtual machines, which know nothing of the Windows inside: one
+profile of each paging mode goes into them."""
 
 
 class Sample:
@@ -112,6 +116,8 @@ def test_figures(sample: Sample, container: str) -> None:
     """Identity, tracker, walk and verdict of one machine in one container."""
     if samples.CONTAINERS[container][1] not in (0, sample.machine.pointer):
         pytest.skip(f"{container} does not hold a {sample.machine.pointer * 8}-bit machine")
+    if container.startswith(MACHINES) and sample.machine.options.profile not in PAGING:
+        pytest.skip("machines of virtualisers hold one profile of each paging mode")
     case = sample.open(container)
     assert case.info.format == FORMATS.get(container, container)
     assert not case.info.truncated

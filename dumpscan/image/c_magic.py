@@ -108,22 +108,16 @@ REFUSALS = {
         "a user-mode minidump (MDMP) of one process, not a memory image of the machine",
         "give a kernel or complete memory dump",
     ),
-    "hiberfil": Refusal(
-        True,
-        "a Windows hibernation file (hiberfil.sys)",
-        "decompress it to a raw image first, for instance with volatility 2's imagecopy",
-    ),
     "hiberlink": Refusal(
         True,
         "a hibernation link: it only holds the name of the real hibernation file",
-        "give that file, decompressed to a raw image",
+        "give that file",
     ),
     "hpak": Refusal(
         True, "an HBGary HPAK container", "extract the raw image with volatility 2's hpakextract"
     ),
     "kdump": Refusal(True, "a compressed kdump core", "dump again without -z, or " + _CONVERT),
     "diskdump": Refusal(True, "a Linux diskdump core", _CONVERT),
-    "libvirt": Refusal(True, "a libvirt save file", "use 'virsh dump --memory-only' instead"),
     "virtualbox-state": Refusal(
         True, "a VirtualBox saved state", "use 'VBoxManage debugvm NAME dumpvmcore' instead"
     ),

@@ -59,7 +59,7 @@ def open_source(path: str | os.PathLike[str]) -> Source:
 def sniff(head: bytes, tail: bytes = b"") -> str:
     """The kind of a file by its first ``HEAD`` and last ``TAIL`` bytes; ``raw`` when nothing is known.
 
-    Kinds: crash32 crash64 elf lime avml qemu vmware-state raw, those of ``c_magic.REFUSALS``, and
+    Kinds: crash32 crash64 elf lime avml qemu libvirt vmware-state raw, those of ``c_magic.REFUSALS``, and
     crash-broken for a crash dump whose second signature word is gone.
     """
     for magic in c_magic.MAGICS:
@@ -113,6 +113,14 @@ def _open(source: Source, kind: str) -> OpenedImage:
         from dumpscan.image.vmware import open_vmware
 
         return open_vmware(source, is_state=kind == "vmware-state")
+    if kind == "qemu":
+        from dumpscan.image.qemu import open_qemu
+
+        return open_qemu(source)
+    if kind == "libvirt":
+        from dumpscan.image.libvirt import open_libvirt
+
+        return open_libvirt(source)
     if kind == "raw":
         from dumpscan.image.raw import open_raw
 

@@ -32,7 +32,6 @@ _STRETCH = 16
 
 # kind -> (module and stacker class of volatility3, what the file is)
 _STACKERS = {
-    "qemu": ("qemu", "QemuStacker", "QEMU savevm stream"),
     "avml": ("avml", "AVMLStacker", "AVML image"),
     "xen": ("xen", "XenCoreDumpStacker", "Xen core dump"),
 }
@@ -202,11 +201,6 @@ def open_through(source: Source, kind: str) -> OpenedImage:
 
 def _check_first(source: Source, kind: str) -> None:
     """Refuse what volatility3's reader would run on for ever over, or reject without a reason."""
-    if kind == "qemu" and source.take(4, 4) != b"\0\0\0\3":
-        raise UnsupportedImage(
-            f"{source.path.name}: a QEMU savevm stream of version {source.take(4, 4).hex()}; "
-            "version 3 is read"
-        )
     if kind == "avml":
         from dumpscan.image.avml_check import check_avml
 

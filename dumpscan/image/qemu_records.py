@@ -1,0 +1,207 @@
+"""Page records of a savevm stream: an index in runs, built with array steps where records repeat.
+
+A record is a big-endian word (address in its RAM block | flags), the block's name unless it is the same
+as before, and 4096 bytes or one fill byte. A record tells where the next one begins, so records are
+followed one by one, but where the same kind repeats its distance is fixed, and thousands are checked
+at once. Nothing is allocated by what the stream claims; only by the records that it has.
+"""
+
+from __future__ import annotations
+
+import struct
+from array import array
+
+import numpy as np
+
+from dumpscan.errors import DamagedImage, UnsupportedImage
+from dumpscan.image import c_qemu
+from dumpscan.image.bitmap import MAX_PAGE
+from dumpscan.image.physical import I64, U8, U64
+from dumpscan.image.source import PAGE
+from dumpscan.image.strided import STORED, StridedRuns
+
+STRIDE = PAGE + 8
+# So many of one kind in a row before arrays are worth it; and how many records a step looks at.
+_PATIENCE = 6
+_LEAST, _MOST = 32, 1 << 15
+# 32 bytes each. A 512 MB guest in shreds has 2**17; what has more is not laid out like memory.
+_MAX_RUNS = 1 << 23
+_MAX_BLOCKS = 1 << 12
+
+_WORD = struct.Struct(">Q")
+
+
+class CutOff(Exception):
+    """The stream ends inside a record or section."""
+
+
+class Records:
+    """Collects the runs of the guest's RAM; ``size`` bytes of it are in the list of blocks.
+
+    ``base`` gives the place of each block in RAM in bytes; blocks that are no RAM are not in it.
+    """
+
+    def __init__(self, data: U8, name: str) -> None:
+        self.blocks: dict[bytes, int] = {}
+        self.base: dict[bytes, int] = {}
+        self._data = data
+        self._view = data.data
+        self._name = name
+        self._runs = [array("q") for _ in range(4)]
+        self._block = b""
+
+    def runs(self) -> StridedRuns:
+        """What was collected, in stored order; page frames count from the start of RAM."""
+        return StridedRuns(*(np.array(column, np.int64) for column in self._runs))
+
+    def read(self, at: int) -> int:
+        """Follow records from file offset ``at`` to the end mark; the offset behind it.
+
+        :raises CutOff: the stream ends before. :raises DamagedImage, UnsupportedImage: unknown flags.
+        """
+        kind, alike = 0, 0
+        while True:
+            word = self.number(at)
+            flags = word & c_qemu.FLAG_BITS
+            alike = alike + 1 if flags == kind else 0
+            kind = flags
+            if flags in (c_qemu.STORED | c_qemu.SAME_BLOCK, c_qemu.ZERO | c_qemu.SAME_BLOCK):
+                if alike >= _PATIENCE:
+                    at, alike = self._many(at, flags), 0
+                else:
+                    at = self._one(at, at + 8, word)
+            elif flags in (c_qemu.STORED, c_qemu.ZERO):
+                self._block, data_at = self.text(at + 8)
+                at = self._one(at, data_at, word)
+            elif flags == c_qemu.END:
+                return at + 8
+            elif flags == c_qemu.SIZES:
+                at = self._sizes(at + 8, word & ~c_qemu.FLAG_BITS)
+            else:
+                raise self._refused(at, flags)
+
+    def number(self, at: int) -> int:
+        """The u64 at ``at``. :raises CutOff: the file ends before."""
+        if at + 8 > len(self._view):
+            raise CutOff
+        return int(_WORD.unpack_from(self._view, at)[0])
+
+    def text(self, at: int) -> tuple[bytes, int]:
+        """A name behind its length byte, and the offset behind it."""
+        if at >= len(self._view) or at + 1 + self._view[at] > len(self._view):
+            raise CutOff
+        end = at + 1 + self._view[at]
+        return self._view[at + 1 : end].tobytes(), end
+
+    def _sizes(self, at: int, total: int) -> int:
+        """The list of blocks: it ends when their sizes add up to ``total``."""
+        while total > 0 and len(self.blocks) < _MAX_BLOCKS:
+            block, size_at = self.text(at)
+            size = self.number(size_at)
+            if not block or size > total or not size or block in self.blocks:
+                raise DamagedImage(
+                    f"{self._name}: the list of RAM blocks holds {size:#x} bytes of {block!r} at file offset "
+                    f"{at:#x}; the stream is damaged, or of a kind that is not read; save the machine again"
+                )
+            self.blocks[block] = size
+            total -= size
+            at = size_at + 8
+        self._place()
+        return at
+
+    def _place(self) -> None:
+        """RAM blocks one after the other: the only one, or one per node in the order of the nodes."""
+        found = {block: c_qemu.RAM_BLOCK.fullmatch(block) for block in self.blocks}
+        ram = sorted((int(match[1] or -1), block) for block, match in found.items() if match)
+        at = 0
+        for _, block in ram:
+            self.base[block] = at
+            at += self.blocks[block]
+        if at > MAX_PAGE * PAGE or any(offset % PAGE for offset in (at, *self.base.values())):
+            raise DamagedImage(
+                f"{self._name}: the stream claims {at:#x} bytes of RAM, which no machine has; it is damaged"
+            )
+
+    @property
+    def size(self) -> int:
+        """Bytes of the guest's RAM."""
+        return sum(self.blocks[block] for block in self.base)
+
+    def _one(self, at: int, data_at: int, word: int) -> int:
+        """The record at ``at`` whose content is at ``data_at``; the offset behind it."""
+        address = word & ~c_qemu.FLAG_BITS
+        stored = bool(word & c_qemu.STORED)
+        end = data_at + (PAGE if stored else 1)
+        if end > len(self._view):
+            raise CutOff
+        if self._block in self.base:
+            self._check(at, address, address)
+            fill = STORED if stored else self._view[data_at]
+            self._add((self.base[self._block] + address) // PAGE, 1, data_at, fill)
+        return end
+
+    def _check(self, at: int, low: int, high: int) -> None:
+        if low < 0 or high >= self.blocks[self._block]:
+            raise DamagedImage(
+                f"{self._name}: a page record near file offset {at:#x} lies outside its RAM block of "
+                f"{self.blocks[self._block]:#x} bytes; the stream is damaged"
+            )
+
+    def _add(self, pfn: int, count: int, offset: int, fill: int) -> None:
+        """One more run, or more of the last one."""
+        pfns, counts, offsets, fills = self._runs
+        goes_on = pfns and fills[-1] == fill and pfns[-1] + counts[-1] == pfn
+        if goes_on and (fill != STORED or offsets[-1] + counts[-1] * STRIDE == offset):
+            counts[-1] += count
+            return
+        if len(pfns) >= _MAX_RUNS:
+            raise DamagedImage(
+                f"{self._name}: the pages before file offset {offset:#x} are in more than {_MAX_RUNS} "
+                "pieces; save the machine again, paused"
+            )
+        for column, value in zip(self._runs, (pfn, count, offset, fill), strict=True):
+            column.append(value)
+
+    def _many(self, at: int, flags: int) -> int:
+        """All whole records of this kind from ``at`` on; the offset of the first other one."""
+        stride = STRIDE if flags & c_qemu.STORED else 9
+        step = _LEAST
+        while True:
+            room = min(step, (len(self._data) - at) // stride)
+            if not room:
+                return at
+            rows = np.lib.stride_tricks.as_strided(self._data[at:], (room, 9), (stride, 1), writeable=False)
+            words = np.ascontiguousarray(rows[:, :8]).view(">u8")[:, 0].astype(np.uint64)
+            other = np.flatnonzero((words & np.uint64(c_qemu.FLAG_BITS)) != flags)
+            n = int(other[0]) if len(other) else room
+            if n and self._block in self.base:
+                self._keep(at, words[:n], rows[:n, 8], stride)
+            at += n * stride
+            if n < step:
+                return at
+            step = min(2 * step, _MOST)
+
+    def _keep(self, at: int, words: U64, byte: U8, stride: int) -> None:
+        """Records of one kind from ``at`` on as runs; ``byte`` is the ninth byte of each."""
+        self._check(at, int(words.min()) & ~c_qemu.FLAG_BITS, int(words.max()) & ~c_qemu.FLAG_BITS)
+        pfn: I64 = (words >> np.uint64(12)).astype(np.int64) + self.base[self._block] // PAGE
+        offset = at + 8 + stride * np.arange(len(pfn))
+        fill = np.full(len(pfn), STORED) if stride == STRIDE else byte.astype(np.int64)
+        fresh = np.flatnonzero((np.diff(pfn) != 1) | (np.diff(fill) != 0)) + 1
+        first = np.concatenate([[0], fresh])
+        count = np.diff(np.append(first, len(pfn)))
+        columns = (pfn[first], count, offset[first], fill[first])
+        for row in zip(*(column.tolist() for column in columns), strict=True):
+            self._add(*row)
+
+    def _refused(self, at: int, flags: int) -> Exception:
+        for flag, what in c_qemu.REFUSED_FLAGS.items():
+            if flags & flag:
+                return UnsupportedImage(
+                    f"{self._name}: a QEMU stream with {what} at file offset {at:#x}; save the machine again "
+                    "without that, or use 'dump-guest-memory'"
+                )
+        return DamagedImage(
+            f"{self._name}: a page record with unknown flags {flags:#x} at file offset {at:#x}; the stream "
+            "is damaged"
+        )

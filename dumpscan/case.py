@@ -223,8 +223,9 @@ class Case:
         from dumpscan.kernel.smalldump import describe
         from dumpscan.verdict.judge import judge
 
-        kernel, machine, found = describe(self.opened)
-        return _signed(judge(self.info, kernel, machine, Pool(), found, settings=self.options.settings))
+        found = describe(self.opened)
+        parts = found.kernel, found.machine, found.pool, found.drivers
+        return _signed(judge(self.info, *parts, settings=self.options.settings, where=found.where))
 
 
 def _signed(verdict: Verdict) -> Verdict:

@@ -9,9 +9,9 @@ from __future__ import annotations
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
-from dumpscan.image.physical import PhysicalMemory
+from dumpscan.image.physical import I64, U64, FileBytes, PhysicalMemory
 from dumpscan.model import BugCheck, ImageInfo, Module
-from dumpscan.records import field, record
+from dumpscan.records import record
 
 if TYPE_CHECKING:
     from dumpscan.image.remote import Traffic
@@ -22,7 +22,8 @@ class Hints:
     """Claims of a container about the machine in it; None or empty where it says nothing.
 
     ``system_time`` is a FILETIME (UTC), ``uptime`` counts 100 ns units, ``dtbs`` are candidate
-    directory table bases (for PAE the address of the PDPT, 32-byte aligned).
+    directory table bases (for PAE the address of the PDPT, 32-byte aligned), ``code`` is where the
+    processor was, most likely in the kernel.
     """
 
     arch: str | None = None
@@ -31,6 +32,7 @@ class Hints:
     dtbs: tuple[int, ...] = ()
     pae: bool | None = None
     kdbg: int | None = None
+    code: int | None = None
     ps_loaded_module_list: int | None = None
     ps_active_process_head: int | None = None
     pfn_database: int | None = None
@@ -43,18 +45,40 @@ class Hints:
 
 
 @record
+class DataBlocks:
+    """Stretches of the machine's memory by virtual address: ``va`` uint64, ascending, with ``offset``
+    in the file and ``size`` in bytes (int64), all inside the file ``data``."""
+
+    data: FileBytes
+    va: U64
+    offset: I64
+    size: I64
+
+
+@record
+class UnloadedName:
+    """A name of at most 12 characters; ``length`` counts those of the uncut one."""
+
+    name: str
+    length: int
+
+
+@record
 class Triage:
     """What a small (triage) dump carries instead of memory.
 
-    ``unloaded`` holds names of at most 12 characters in stored order; ``mm_storage`` the pool
-    figures of DUMP_MM_STORAGE in pages, where the file carries them.
+    ``unloaded`` in stored order, None where the dump has no such list; ``mm_storage``: the figures of
+    DUMP_MM_STORAGE in pages, those that the file carries; ``blocks``: the debugger data, at the address
+    that the header gives it, and what else was saved. ``unloaded_at`` and ``mm_at`` are file offsets.
     """
 
-    drivers: tuple[Module, ...] = ()
-    unloaded: tuple[str, ...] = ()
-    mm_storage: dict[str, int] = field(default_factory=dict)
-    kdbg_size: int | None = None
-    notes: tuple[str, ...] = ()
+    drivers: tuple[Module, ...]
+    drivers_complete: bool
+    unloaded: tuple[UnloadedName, ...] | None
+    mm_storage: dict[str, int]
+    blocks: DataBlocks
+    unloaded_at: int = 0
+    mm_at: int = 0
 
 
 @record
@@ -73,6 +97,7 @@ class OpenedImage:
 
     def close(self) -> None:
         """Let go of the mapped file; its memory reads as absent from then on."""
-        close = getattr(self.memory, "close", None)
+        held = self.triage.blocks.data if self.triage is not None else self.memory
+        close = getattr(held, "close", None)
         if close is not None:
             close()

@@ -19,9 +19,8 @@ def describe(opened: OpenedImage, find: Callable[[], tuple[Kernel, Drivers]]) ->
     """The info document, without its tool. ``find`` locates the kernel; its errors become notes."""
     header = header_claims(opened)
     if opened.memory is None:
-        info, machine, drivers = smalldump.describe(opened)
-        notes = opened.triage.notes if opened.triage else ()
-        return Info(opened.info, header, info, machine, drivers, notes)
+        small = smalldump.describe(opened)
+        return Info(opened.info, header, small.kernel, small.machine, small.drivers, small.pool.notes)
     try:
         kernel, drivers = find()
     except DumpscanError as error:

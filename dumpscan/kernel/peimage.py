@@ -12,6 +12,7 @@ import numpy as np
 
 from dumpscan.errors import AbsentMemory
 from dumpscan.kernel.kernel import Section
+from dumpscan.memory.blocks import Readable
 from dumpscan.memory.virtual import PAGE, VirtualMemory
 from dumpscan.model import Pdb
 from dumpscan.records import record
@@ -48,7 +49,7 @@ class VersionResource:
     torn: bool = False
 
 
-def read_headers(memory: VirtualMemory, base: int) -> PeHeaders | None:
+def read_headers(memory: Readable, base: int) -> PeHeaders | None:
     """PE headers at ``base``, or None when they are absent or no PE image."""
     try:
         head = memory.read(base, _HEADER_BYTES)

@@ -103,7 +103,8 @@ def _drivers(drivers: Drivers | None) -> list[Block]:
         found.append(Items(f"Unloaded drivers{since}", rows))
     if drivers.loaded:
         named = tuple(
-            (" ", f"{each.base} {each.size:>9,} {each.name}", _stamp(each.timestamp)) for each in drivers.loaded
+            (" ", f"{each.base} {each.size:>9,} {each.name}", _stamp(each.timestamp))
+            for each in drivers.loaded
         )
         cut = "at least " if drivers.loaded_complete is False else ""
         left = ", the list leaves the image" if cut else ""

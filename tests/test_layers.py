@@ -40,7 +40,7 @@ DOORS: dict[str, set[str]] = {
     | {"", "case", "compare", "image", "memory", "kernel", "pool", "verdict", "report", "bundled", "batch"},
     "__main__": {"cli"},
 }
-VOLATILITY_ADAPTER = "dumpscan/image/through_volatility.py"
+VOLATILITY_ADAPTERS = ("dumpscan/image/through_volatility.py", "dumpscan/kernel/through_pdbconv.py")
 OUTSIDE_ONLY = ("samples",)
 
 
@@ -85,8 +85,8 @@ def forbidden(arrow: Arrow) -> str | None:
         return "samples/ restates the formats and imports nothing of dumpscan"
     if inside and top in ("samples", "plugins", "tests", "benchmarks"):
         return f"the package imports {top}/"
-    if inside and top == "volatility3" and arrow.path != VOLATILITY_ADAPTER:
-        return f"volatility3 outside {VOLATILITY_ADAPTER}"
+    if inside and top == "volatility3" and arrow.path not in VOLATILITY_ADAPTERS:
+        return f"volatility3 outside {VOLATILITY_ADAPTERS}"
     if not inside or top != "dumpscan":
         return None
     here = room(".".join(Path(arrow.path).with_suffix("").parts))

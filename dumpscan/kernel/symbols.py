@@ -1,8 +1,10 @@
-"""Addresses from a volatility3 symbol table (ISF), where one for exactly this kernel is at hand.
+"""Addresses and layouts from a symbol table for exactly this kernel, where one is at hand.
 
-Optional: everything works without. Looked for by PDB name, GUID and age in folders given by the
-user, in ``DUMPSCAN_SYMBOLS`` and in an installed volatility3. A table must agree with KDBG on
-every variable that both name; one that does not is refused and said so.
+Optional up to Windows 7, needed from Windows 8 on. Tables are volatility3's (ISF) or PDB files, which
+are converted; looked for by PDB name, GUID and age in folders given by the user, in
+``DUMPSCAN_SYMBOLS`` and in an installed volatility3. A table must be this kernel's by its own word too
+and agree with KDBG on every variable that both name; one that does not is refused and said so.
+Nothing is ever written into these folders: a converted PDB is kept in the user's cache folder.
 """
 
 from __future__ import annotations
@@ -11,40 +13,97 @@ import importlib.util
 import json
 import lzma
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from dumpscan.kernel import pdbfile
 from dumpscan.model import Pdb
 from dumpscan.records import field, record
 
 ENVIRONMENT = "DUMPSCAN_SYMBOLS"
 _SUFFIXES = (".json.xz", ".json.gz", ".json.bz2", ".json")
+_MOST_LOOSE = 256
+"""Files of a folder that are looked at for a PDB or a table without the usual path."""
+
+TYPES = ("_POOL_TRACKER_TABLE", "_POOL_TRACKER_BIG_PAGES", "_MM_PAGED_POOL_INFO", "_EPROCESS", "_KPROCESS")
+"""What :mod:`dumpscan.kernel.typed` asks a table for."""
+
+_ALIASES = {"KiBugcheckData": "KiBugCheckData", "MmPagedPoolInformation": "MmPagedPoolInfo"}
+"""Names of KDBG fields -> names of the variables in a PDB, where they differ."""
+
+Progress = Callable[[str, int, int], None]
+"""Called as progress(what, done, total)."""
+
+_FAILURES = (OSError, EOFError, lzma.LZMAError, ValueError, KeyError, TypeError, AttributeError)
 
 
 @record
 class SymbolTable:
-    """Name -> virtual address of kernel variables; empty when no table was found."""
+    """Name -> virtual address of kernel variables, and structures by name (``{"size", "fields"}`` as in
+    the file); both empty when no table was found."""
 
     symbols: Mapping[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    types: Mapping[str, Any] = field(default_factory=dict)
+
+    def variables(self, names: Sequence[str]) -> dict[str, int]:
+        """The addresses of variables by the names that KDBG has for them."""
+        found = {name: self.symbols.get(_ALIASES.get(name, name)) for name in names}
+        return {name: address for name, address in found.items() if address}
 
 
 def load(
-    pdb: Pdb | None, base: int, known: Mapping[str, int], directories: Sequence[Path] = ()
+    pdb: Pdb | None,
+    base: int,
+    known: Mapping[str, int],
+    directories: Sequence[Path] = (),
+    progress: Progress | None = None,
 ) -> SymbolTable:
     """The symbols of the kernel at ``base``; ``known`` are KDBG's addresses, to agree with."""
-    path = find(pdb, directories) if pdb else None
-    if path is None:
-        return SymbolTable(notes=_not_found(pdb, directories))
-    try:
-        table = _read(path)
-        rvas = {name: int(entry["address"]) for name, entry in table["symbols"].items()}
-    except (OSError, EOFError, lzma.LZMAError, ValueError, KeyError, TypeError, AttributeError) as error:
-        return SymbolTable(notes=(f"symbol table {path.name} cannot be read ({error}); not used",))
-    wrong = sorted(name for name, va in known.items() if name in rvas and base + rvas[name] != va)
-    if wrong:
-        return SymbolTable(notes=(f"symbol table {path.name} disagrees with KDBG on {wrong[0]}; not used",))
-    return SymbolTable({name: base + rva for name, rva in rvas.items()}, (f"symbols: {path.name}",))
+    notes: list[str] = []
+    for path in _sources(pdb, directories, notes) if pdb else ():
+        try:
+            table = _converted(path, progress) if path.suffix.lower() == ".pdb" else _read(path)
+            rvas = {name: int(entry["address"]) for name, entry in table["symbols"].items()}
+            types = {name: table["user_types"][name] for name in TYPES if name in table.get("user_types", {})}
+            wrong = _misfit(table, pdb)
+        except _FAILURES as error:
+            notes.append(f"symbol table {path.name} cannot be read ({error}); not used")
+            continue
+        differing = sorted(name for name, va in known.items() if name in rvas and base + rvas[name] != va)
+        if wrong:
+            notes.append(f"symbol table {path.name} {wrong}; not used")
+        elif differing:
+            notes.append(f"symbol table {path.name} disagrees with KDBG on {differing[0]}; not used")
+        else:
+            found = {name: base + rva for name, rva in rvas.items()}
+            return SymbolTable(found, (*notes, f"symbols: {path.name}"), types)
+    return SymbolTable(notes=(*notes, *(() if notes else _not_found(pdb, directories))))
+
+
+def wanted(pdb: Pdb | None) -> str:
+    """What to look for, and what to do with it, in half a sentence."""
+    if pdb is None:
+        return "a symbol table is needed (--symbols DIR), but the kernel's PDB record is not in the image"
+    return (
+        f"needed is {pdb.name} {pdb.guid} age {pdb.age}: give --symbols DIR with that PDB or its volatility3 "
+        "table"
+    )
+
+
+def _misfit(table: Mapping[str, Any], pdb: Pdb | None) -> str:
+    """What a table says of itself against the kernel's PDB record; nothing where it says nothing."""
+    said = table.get("metadata", {}).get("windows", {}).get("pdb", {})
+    guid, age = str(said.get("GUID", "")).upper(), said.get("age")
+    if pdb is None or not guid or (guid == pdb.guid and age in (None, pdb.age)):
+        return ""
+    return _other(guid, age, pdb)
+
+
+def _other(guid: str, age: int | None, pdb: Pdb) -> str:
+    return f"is of {guid}-{age}, this kernel's PDB is {pdb.guid}-{pdb.age}"
 
 
 def _not_found(pdb: Pdb | None, directories: Sequence[Path]) -> tuple[str, ...]:
@@ -57,15 +116,59 @@ def _not_found(pdb: Pdb | None, directories: Sequence[Path]) -> tuple[str, ...]:
     return (f"no symbol table for this kernel ({pdb.name}, {pdb.guid}-{pdb.age}) in {folders}",)
 
 
+# -- where tables lie -----------------------------------------------------------------------------
+
+
 def find(pdb: Pdb, directories: Sequence[Path] = ()) -> Path | None:
-    """The table's file: FOLDER[/windows]/PDB/GUID-AGE.json[.xz|.gz|.bz2]."""
+    """The first table or PDB that may be used: FOLDER[/windows]/PDB/GUID-AGE.json[.xz|.gz|.bz2], the PDB
+    as a symbol server keeps it (FOLDER/PDB/GUIDAGE/PDB), or either file directly in FOLDER."""
+    return next(_sources(pdb, directories, []), None)
+
+
+def _sources(pdb: Pdb, directories: Sequence[Path], notes: list[str]) -> Iterator[Path]:
     for folder in _folders(directories):
         for place in (folder / "windows" / pdb.name, folder / pdb.name):
             for suffix in _SUFFIXES:
                 path = place / f"{pdb.guid}-{pdb.age}{suffix}"
                 if path.is_file():
-                    return path
-    return None
+                    yield path
+            stored = place / f"{pdb.guid}{pdb.age:X}" / pdb.name
+            if stored.is_file():
+                yield from _fitting(stored, pdb, notes)
+    for folder in directories:
+        yield from _loose(folder, pdb, notes)
+
+
+def _loose(folder: Path, pdb: Pdb, notes: list[str]) -> Iterator[Path]:
+    """Files directly in ``folder`` that are named after this kernel's PDB."""
+    stem = pdb.name.lower().rsplit(".", 1)[0]
+    try:
+        names = sorted(name for name in os.listdir(folder) if name.lower().startswith(stem))
+    except OSError:
+        return
+    for name in names[:_MOST_LOOSE]:
+        path = folder / name
+        if not path.is_file():
+            continue
+        if name.lower().endswith(".pdb"):
+            yield from _fitting(path, pdb, notes)
+        elif name.lower().endswith(_SUFFIXES):
+            yield path
+
+
+def _fitting(path: Path, pdb: Pdb, notes: list[str]) -> Iterator[Path]:
+    """The PDB file at ``path`` if it is this kernel's."""
+    try:
+        found = pdbfile.identity(path)
+    except OSError as error:
+        notes.append(f"{path.name} cannot be read ({error}); not used")
+        return
+    if found == (pdb.guid, pdb.age):
+        yield path
+    elif found is None:
+        notes.append(f"{path.name} is no PDB file of format 7.00, or damaged; not used")
+    else:
+        notes.append(f"{path.name} {_other(*found, pdb)}; not used")
 
 
 def _folders(directories: Sequence[Path]) -> Iterator[Path]:
@@ -78,7 +181,10 @@ def _folders(directories: Sequence[Path]) -> Iterator[Path]:
         yield Path(location) / "symbols"
 
 
-def _read(path: Path) -> dict[str, dict[str, dict[str, int]]]:
+# -- reading and converting -----------------------------------------------------------------------
+
+
+def _read(path: Path) -> dict[str, Any]:
     data = path.read_bytes()
     if path.suffix == ".xz":
         data = lzma.decompress(data)
@@ -90,5 +196,51 @@ def _read(path: Path) -> dict[str, dict[str, dict[str, int]]]:
         import bz2
 
         data = bz2.decompress(data)
-    table: dict[str, dict[str, dict[str, int]]] = json.loads(data)
+    table: dict[str, Any] = json.loads(data)
     return table
+
+
+def cache_folder() -> Path:
+    """Where converted PDB files are kept: the user's own cache."""
+    if sys.platform == "win32":
+        base = os.environ.get("LOCALAPPDATA") or str(Path.home() / "AppData" / "Local")
+    else:
+        base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(base) / "dumpscan" / "symbols"
+
+
+def _converted(path: Path, progress: Progress | None) -> dict[str, Any]:
+    """The table of a PDB file: kept from an earlier time, or converted now (up to minutes) and kept.
+
+    :raises ValueError: the converter cannot read it.
+    """
+    found = pdbfile.identity(path)
+    if found is None:
+        raise ValueError("no PDB file")
+    kept = cache_folder() / f"{found[0]}-{found[1]}.json"
+    if kept.is_file():
+        try:
+            return _read(kept)
+        except (OSError, ValueError):
+            pass  # Cut off or not ours: converted again, and replaced.
+    from dumpscan.kernel.through_pdbconv import convert
+
+    whole = convert(path, progress)
+    table = {
+        "metadata": whole["metadata"],
+        "symbols": {name: {"address": entry["address"]} for name, entry in whole["symbols"].items()},
+        "user_types": {name: whole["user_types"][name] for name in TYPES if name in whole["user_types"]},
+    }
+    _keep(kept, table)
+    return table
+
+
+def _keep(path: Path, table: Mapping[str, Any]) -> None:
+    """Write a file of the cache whole or not at all; a cache that cannot be written is done without."""
+    part = path.with_name(f"{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_text(json.dumps(table), encoding="utf-8")
+        part.replace(path)
+    except OSError:
+        part.unlink(missing_ok=True)

@@ -69,10 +69,12 @@ def pp_contents(driver: str, count: int) -> list[bytes]:
     return [text.encode("utf-16-le") for text in texts[:count]]
 
 
-def filler_pages(rng: np.random.Generator, pointer: int, base: int, count: int = 64) -> NDArray[np.uint8]:
+def filler_pages(
+    rng: np.random.Generator, pointer: int, base: int, size: int, count: int = 64
+) -> NDArray[np.uint8]:
     """Pages of pool-like bytes: zeros, kernel pointers, small numbers, UTF-16 text and noise."""
     dtype = np.dtype("<u4") if pointer == 4 else np.dtype("<u8")
-    words = 4096 // pointer
+    words = size // pointer
     kind = rng.random((count, words))
     page = np.zeros((count, words), dtype=dtype)
     small = kind > 0.35
@@ -83,7 +85,7 @@ def filler_pages(rng: np.random.Generator, pointer: int, base: int, count: int =
     ).astype(dtype)
     noise = kind > 0.85
     page[noise] = rng.integers(0, 2**32, int(noise.sum()), dtype=np.uint64).astype(dtype)
-    out = page.view(np.uint8).reshape(count, 4096)
+    out = page.view(np.uint8).reshape(count, size)
     text = np.frombuffer(
         "\\Device\\HarddiskVolume1\\WINDOWS\\system32\\drivers".encode("utf-16-le"), dtype=np.uint8
     )

@@ -11,8 +11,8 @@ import struct
 import numpy as np
 from numpy.typing import NDArray
 
+from .layouts import Layout
 from .pool_pages import FreeLists
-from .ram import PAGE
 from .work import Pool, Work
 
 _FREES_PER_LIVE = 7  # RunningDeAllocs has no witness of its own: lookaside traffic never reaches it
@@ -39,12 +39,12 @@ def list_heads(work: Work, pool: str) -> dict[int, int]:
     return {index: address + heads for index, address in enumerate(descriptor_addresses(work)[pool])}
 
 
-def _counts(pool: Pool, index: int, primary: bool, unit: int) -> tuple[int, int, int, int]:
+def _counts(pool: Pool, index: int, primary: bool, layout: Layout) -> tuple[int, int, int, int]:
     """(live blocks, pages of small blocks, pages of large ones, bytes) under one descriptor."""
     mine = pool.index == index
     blocks = mine[pool.chains.page] & (pool.chains.kind != 1)
     big_pages = int((pool.placed.big >= 0).sum()) if primary else 0
-    allocated = int(pool.chains.units[blocks].sum()) * unit + big_pages * PAGE
+    allocated = int(pool.chains.units[blocks].sum()) * layout.unit + big_pages * layout.page
     bigs = len(np.unique(pool.placed.big[pool.placed.big >= 0])) if primary else 0
     return int(blocks.sum()) + bigs, int(mine.sum()), big_pages, allocated
 
@@ -55,7 +55,7 @@ def descriptor_bytes(
     """One _POOL_DESCRIPTOR; empty list heads point at themselves."""
     layout = work.layout
     fields, pointer = layout.descriptor, layout.pointer
-    live, small, big, allocated = _counts(pool, index, primary, layout.unit)
+    live, small, big, allocated = _counts(pool, index, primary, layout)
     block = bytearray(fields.size)
     kind = int(pool.name == "paged")
     values = {0: kind, fields.index: index, fields.pages: small, fields.big_pages: big}
@@ -117,7 +117,7 @@ def write_paged_info(work: Work) -> None:
     """MmPagedPoolInfo: two bitmaps on XP and 2003, only the allocation map from Vista on."""
     pool, layout = work.pools["paged"], work.layout
     pointer, placed = layout.pointer, pool.placed
-    pages = pool.limit // PAGE
+    pages = pool.limit // work.page
     header = 2 * pointer
     where = {name: work.named_big(f"bitmap {name}") for name in ("allocation", "end")}
     for name, slots in (("allocation", placed.slot), ("end", placed.slot[placed.last])):

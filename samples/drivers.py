@@ -67,11 +67,11 @@ def modules(
         Module("ntoskrnl.exe", _path(build.profile.file, 0), *kernel),
         Module("hal.dll", _path("hal.dll", 1), *hal),
     ]
-    at = build.profile.bases.drivers
+    at, page = build.profile.bases.drivers, build.profile.arch.page
     for number, name in enumerate(names[1:], 2):
         size = int(rng.choice([0x2000, 0x4180, 0x8300, 0xE480, 0x17700, 0x2C000]))
         found.append(Module(name, _path(name, number), at, size))
-        at += (size + 0xFFF & ~0xFFF) + 0x1000 * int(rng.integers(0, 4))
+        at += (size + page - 1 & -page) + page * int(rng.integers(0, 4))
     return found
 
 

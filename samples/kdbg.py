@@ -47,7 +47,7 @@ _ADDRESSES: Final = (
 )
 # fmt: on
 
-MACHINES: Final = {"x86": 0x14C, "x64": 0x8664}
+MACHINES: Final = {"x86": 0x14C, "x64": 0x8664, "ia64": 0x200}
 
 
 def debugger_block(build: KernelBuild, base: int, rvas: dict[str, int], head: int) -> bytes:
@@ -57,7 +57,7 @@ def debugger_block(build: KernelBuild, base: int, rvas: dict[str, int], head: in
     struct.pack_into("<II" if layout.pointer == 4 else "<QQ", block, 0, head, head)
     struct.pack_into("<4sIQ", block, 0x10, b"KDBG", layout.kdbg_size, base)
     struct.pack_into("<HHHH", block, 0x30, 0x12C, 0, 0x18, int(build.profile.pae))
-    struct.pack_into("<Q", block, 0x138, 0x1000)  # MmPageSize is a value
+    struct.pack_into("<Q", block, 0x138, layout.page)  # MmPageSize is a value
     for offset, name in _ADDRESSES:
         if offset + 8 <= layout.kdbg_size:
             struct.pack_into("<Q", block, offset, base + rvas[name])

@@ -10,7 +10,7 @@ import numpy as np
 from .drivers import driver_page
 from .kdbg import pcr, shared_data
 from .pe import kernel_image
-from .ram import MB, PAGE
+from .ram import MB
 from .work import Work, round_up
 
 _HAL_SIZE = 0x20300
@@ -23,28 +23,28 @@ def map_kernel(work: Work) -> None:
         work.build, work.base, work.options.version_resource, work.options.stream("kernel code")
     )
     work.ram.poke(work.kernel_pa, image)
-    start, end = work.kernel_pa, work.hal_pa + round_up(_HAL_SIZE, PAGE)
+    start, end = work.kernel_pa, work.hal_pa + round_up(_HAL_SIZE, work.page)
     if work.options.ram_mb >= 48:
         start, end = start // profile.arch.large * profile.arch.large, round_up(end, profile.arch.large)
     work.paging.map_range(bases.identity + start, start, end - start)
-    frames = np.arange(start // PAGE, end // PAGE)
-    work.pfn.active(frames, frames.astype(np.uint64) * np.uint64(PAGE) + np.uint64(bases.identity), 3)
+    frames = np.arange(start // work.page, end // work.page)
+    work.pfn.active(frames, frames.astype(np.uint64) * np.uint64(work.page) + np.uint64(bases.identity), 3)
     work.ram.poke(work.hal_pa, driver_page(work.options.stream("hal")))
 
 
 def map_block(work: Work) -> None:
     """PFN database and initial nonpaged pool, contiguous, in large pages where aligned."""
     work.paging.map_range(work.block_va, work.block_pa, work.block_size)
-    frames = np.arange(work.block_pa // PAGE, (work.block_pa + work.pfn_bytes) // PAGE)
-    va = np.uint64(work.block_va) + np.arange(len(frames)).astype(np.uint64) * np.uint64(PAGE)
+    frames = np.arange(work.block_pa // work.page, (work.block_pa + work.pfn_bytes) // work.page)
+    va = np.uint64(work.block_va) + np.arange(len(frames)).astype(np.uint64) * np.uint64(work.page)
     work.pfn.active(frames, va, 4)
 
 
 def map_loose(work: Work, va: int, size: int, va_type: int = 9) -> None:
     """Scattered 4 KB pages at a fixed address."""
-    frames = work.ram.take(round_up(size, PAGE) // PAGE)
-    addresses = np.uint64(va & ~0xFFF) + np.arange(len(frames)).astype(np.uint64) * np.uint64(PAGE)
-    work.paging.map_frames(va & ~0xFFF, frames)
+    frames = work.ram.take(round_up(size, work.page) // work.page)
+    addresses = np.uint64(va & -work.page) + np.arange(len(frames)).astype(np.uint64) * np.uint64(work.page)
+    work.paging.map_frames(va & -work.page, frames)
     work.pfn.active(frames, addresses, va_type)
     for address, frame in zip(addresses, frames, strict=True):
         work.loose[int(address)] = int(frame)
@@ -54,7 +54,7 @@ def map_drivers(work: Work) -> None:
     """Only each driver's first page is resident: readers look at list entries and headers."""
     rng = work.options.stream("driver pages")
     for module in work.module_list[2:]:
-        map_loose(work, module.base, PAGE, 12)
+        map_loose(work, module.base, work.page, 12)
         work.poke(module.base, driver_page(rng))
 
 
@@ -62,7 +62,7 @@ def processor_addresses(work: Work) -> list[int]:
     """KPCRs: the first fixed (XP, 2003 x86) or in the kernel's data, further ones in system PTEs."""
     bases = work.profile.bases
     first = bases.kpcr if bases.kpcr is not None else work.address("KiInitialPCR")
-    stride = round_up(work.layout.pcr.size, PAGE) + PAGE
+    stride = round_up(work.layout.pcr.size, work.page) + work.page
     return [first] + [
         bases.system_ptes + 0x8000 + number * stride for number in range(1, work.options.processors)
     ]
@@ -83,7 +83,7 @@ def map_processors(work: Work) -> None:
 def map_shared_page(work: Work) -> None:
     """KUSER_SHARED_DATA at its kernel address; user views come with the processes."""
     va = work.profile.bases.kuser
-    map_loose(work, va, PAGE)
+    map_loose(work, va, work.page)
     page = shared_data(
         work.build, work.options.system_time, work.options.uptime_100ns, int(work.ram.present.sum())
     )
@@ -96,14 +96,16 @@ def map_user(work: Work, spaces: list[tuple[int, ...]]) -> None:
     rng = work.options.stream("user pages")
     text = np.frombuffer(b"user page, not for a kernel dump. ".ljust(64, b"."), dtype=np.uint8)
     for number, space in enumerate(spaces):
+        if not space and work.profile.arch.name == "ia64":
+            continue  # the system's root is that of the kernel's region alone
         work.paging.map_user(0x7FFE0000, shared, space)
         count = 24 if 0 < number < 4 else 0
         if count:
-            frames = work.ram.take(min(count, work.options.ram_mb * MB // PAGE // 64))
+            frames = work.ram.take(min(count, work.options.ram_mb * MB // work.page // 64))
             work.paging.map_user(0x00400000, frames, space)
-            work.ram.pages[frames] = np.tile(text, PAGE // len(text))
-            work.ram.pages[frames, : PAGE // 2] = rng.integers(
-                0, 256, (len(frames), PAGE // 2), dtype=np.uint8
+            work.ram.pages[frames] = np.tile(text, work.page // len(text))
+            work.ram.pages[frames, : work.page // 2] = rng.integers(
+                0, 256, (len(frames), work.page // 2), dtype=np.uint8
             )
-            addresses = np.uint64(0x400000) + np.arange(len(frames)).astype(np.uint64) * np.uint64(PAGE)
+            addresses = np.uint64(0x400000) + np.arange(len(frames)).astype(np.uint64) * np.uint64(work.page)
             work.pfn.active(frames, addresses, 2)

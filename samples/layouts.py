@@ -3,12 +3,13 @@
 Witness of every number: facts/pool-structures.json and facts/os-structures.json (keys xp_sp3_x86,
 w2003_sp2_x86, w2003_xp64_sp2_x64, vista_sp0/sp1_x86 and _x64, win7_sp1_x64, win81_u1_x64,
 win10_10240_x64, win10_19041_x64); PoolType values and table entries:
-facts/pool-structures.md. The PAE form of the 2003 PFN entry is inferred from the XP one.
+facts/pool-structures.md. The PAE form of the 2003 PFN entry is inferred from the XP one, all of Itanium's
+from x64 (facts/ia64.md 4).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -92,11 +93,13 @@ class Layout:
     big: np.dtype[np.void]
     paged_info_size: int
     ldr_size: int
+    page: int = 4096
+    wide_index: bool = False  # pool headers of 8/8/8/8 bits, not of 9/7/9/7
     segment_heap: bool = False  # no pool descriptors, no chains of blocks
 
     @property
     def units_per_page(self) -> int:
-        return 4096 // self.unit
+        return self.page // self.unit
 
     @property
     def modern(self) -> bool:
@@ -232,8 +235,16 @@ def _tracker(pointer: int, build: int) -> np.dtype[np.void]:
     return TRACKER64_WIDE if build >= 17763 else TRACKER64
 
 
-def layout_for(nt: str, build: int, pointer: int, pae: bool) -> Layout:
-    """The layout of one kernel."""
+def _descriptor(nt: str, pointer: int, page: int) -> DescriptorLayout:
+    """ListHeads has a pair of pointers for each block size: twice as many in a page of Itanium."""
+    found = _DESCRIPTOR[nt, pointer]
+    if page == 4096:
+        return found
+    return replace(found, size=found.list_heads + page // 16 * 2 * pointer)
+
+
+def layout_for(nt: str, build: int, pointer: int, pae: bool, page: int = 4096) -> Layout:
+    """The layout of one kernel; Itanium's (8 KB pages) is that of x64 but for the pool headers."""
     key = (f"{nt}.{build}" if build >= 17763 else nt, pointer)
     vista = nt not in ("5.1", "5.2")
     later = nt not in ("5.1", "5.2", "6.0")
@@ -246,7 +257,7 @@ def layout_for(nt: str, build: int, pointer: int, pae: bool) -> Layout:
         cached_nonpaged=0 if vista else 1,
         cached_paged=1 if vista else 2,
         pfn=_pfn(nt, pointer, pae),
-        descriptor=_DESCRIPTOR["6.1" if later else nt, pointer],
+        descriptor=_descriptor("6.1" if later else nt, pointer, page),
         process=_PROCESS[key],
         pcr=_PCR[f"{build if vista else nt} {pointer}"],
         kdbg_size=_kdbg_size(nt, build),
@@ -254,5 +265,7 @@ def layout_for(nt: str, build: int, pointer: int, pae: bool) -> Layout:
         big=_BIG["6.0" if later else nt, pointer],
         paged_info_size=_PAGED_INFO[key],
         ldr_size=_LDR[key],
+        page=page,
+        wide_index=pointer == 8 and page == 4096,
         segment_heap=build >= 18362,
     )

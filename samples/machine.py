@@ -33,7 +33,7 @@ from .pool_build import (
 from .pool_tables import big_table_size
 from .population import POOLS, Big, Population, populate
 from .processes import process_specials
-from .ram import MB, PAGE, Ram
+from .ram import MB, Ram
 from .truth import machine_truth
 from .variables import (
     find_processes,
@@ -78,27 +78,29 @@ def _slots(options: Options) -> int:
 def _own_tables(options: Options, population: Population, limit_pages: int, slots: int) -> int:
     """Add the pool's own large allocations to the plan; the big page table's size comes back."""
     layout = options.kernel.profile.layout
+    page = layout.page
     bigs = population.plans["nonpaged"].bigs
     descriptors = (5 if options.kernel.profile.mp else 3) * layout.descriptor.size
-    bigs.append(Big("Pool", round_up(descriptors, PAGE) // PAGE, "paged descriptors"))
-    bitmap = round_up(limit_pages // 8 + 64, PAGE) // PAGE
+    bigs.append(Big("Pool", round_up(descriptors, page) // page, "paged descriptors"))
+    bitmap = round_up(limit_pages // 8 + 64, page) // page
     bigs += [Big("Mm  ", bitmap, "bitmap allocation"), Big("Mm  ", bitmap, "bitmap end")]
     live = sum(len(plan.bigs) for plan in population.plans.values()) + 3
     size = big_table_size(live * 2)
     if options.tagging:
-        bigs.append(Big("Pool", round_up((slots + 1) * layout.tracker.itemsize, PAGE) // PAGE, "tracker"))
-        bigs.append(Big("Pool", round_up(size * layout.big.itemsize, PAGE) // PAGE, "big table"))
+        bigs.append(Big("Pool", round_up((slots + 1) * layout.tracker.itemsize, page) // page, "tracker"))
+        bigs.append(Big("Pool", round_up(size * layout.big.itemsize, page) // page, "big table"))
         if options.overflow == "expansion":
-            bigs.append(Big("Pool", round_up(512 * layout.tracker.itemsize, PAGE) // PAGE, "expansion"))
+            bigs.append(Big("Pool", round_up(512 * layout.tracker.itemsize, page) // page, "expansion"))
     return size
 
 
 def _paged_limit(options: Options, used_pages: int) -> int:
     """Bytes of paged pool: as full as asked, else plenty; always inside the range the profile has."""
     most = options.kernel.profile.bases.paged_limit_mb * MB
-    used = used_pages * PAGE
+    page = options.kernel.profile.arch.page
+    used = used_pages * page
     if options.fullness is not None:
-        limit = round_up(int(used / options.fullness), PAGE)
+        limit = round_up(int(used / options.fullness), page)
     else:
         limit = round_up(min(max(used * 3, options.ram_mb * MB // 2), max(most, used)), 4 * MB)
     if limit > most:
@@ -106,18 +108,19 @@ def _paged_limit(options: Options, used_pages: int) -> int:
     return limit
 
 
-def _nonpaged_limit(used_pages: int, ram_mb: int) -> int:
-    return round_up(max(used_pages * PAGE * 3 // 2, ram_mb * MB // 4, 4 * MB), 2 * MB)
+def _nonpaged_limit(used: int, ram_mb: int) -> int:
+    return round_up(max(used * 3 // 2, ram_mb * MB // 4, 4 * MB), 2 * MB)
 
 
 def _initial_pages(options: Options, block_pa: int, frames: int, used_pages: int) -> int:
     """Initial nonpaged pool: about 60 % of what is in use, up to the end of a large page."""
     profile = options.kernel.profile
-    table = round_up(frames * profile.layout.pfn.size, PAGE)
+    page = profile.arch.page
+    table = round_up(frames * profile.layout.pfn.size, page)
     if options.ram_mb < 48:
-        return min(used_pages * 6 // 10, (0x400000 - block_pa - table) // PAGE)
-    end = round_up(block_pa + table + used_pages * PAGE * 6 // 10, profile.arch.large)
-    return (end - block_pa - table) // PAGE
+        return min(used_pages * 6 // 10, (0x400000 - block_pa - table) // page)
+    end = round_up(block_pa + table + used_pages * page * 6 // 10, profile.arch.large)
+    return (end - block_pa - table) // page
 
 
 def _specials(work_modules: list[Special], ring: Unloads, options: Options) -> list[Special]:
@@ -148,13 +151,13 @@ def _plan(options: Options) -> Work:
     limit = _paged_limit(options, used["paged"])
     pools = {pool: Pool(pool, chains[pool], specials[pool]) for pool in POOLS}
     pools["paged"].limit = limit
-    ram = Ram(options.ram_mb, options.stream("frames"))
+    ram = Ram(options.ram_mb, options.stream("frames"), layout.page)
     slots = _slots(options)
-    big_size = _own_tables(options, population, limit // PAGE, slots)
+    big_size = _own_tables(options, population, limit // layout.page, slots)
     np_pages = chains["nonpaged"].pages + sum(b.pages for b in population.plans["nonpaged"].bigs)
-    pools["nonpaged"].limit = _nonpaged_limit(np_pages, options.ram_mb)
+    pools["nonpaged"].limit = _nonpaged_limit(np_pages * layout.page, options.ram_mb)
     initial = _initial_pages(options, block_pa, ram.frames, np_pages)
-    size = round_up(ram.frames * layout.pfn.size, PAGE) + initial * PAGE
+    size = round_up(ram.frames * layout.pfn.size, layout.page) + initial * layout.page
     root = root_frame(profile, options.ram_mb)
     ram.reserve(root, ROOT_FRAMES)
     _reserve(ram, options, kernel_pa, hal_pa, block_pa, size)
@@ -181,14 +184,14 @@ def _plan(options: Options) -> Work:
 
 def _reserve(ram: Ram, options: Options, kernel_pa: int, hal_pa: int, block_pa: int, block_size: int) -> None:
     """Contiguous memory: whole large pages around the kernel on machines with room."""
-    start, end = kernel_pa, hal_pa + round_up(_HAL_SIZE, PAGE)
+    start, end = kernel_pa, hal_pa + round_up(_HAL_SIZE, ram.page)
     if options.ram_mb >= 48:
         large = options.kernel.profile.arch.large
         start, end = start // large * large, round_up(end, large)
     for pa, size in ((start, end - start), (block_pa, block_size)):
-        if not ram.available(pa // PAGE, size // PAGE):
+        if not ram.available(pa // ram.page, size // ram.page):
             raise MemoryError("the machine has too little RAM for this kernel")
-        ram.reserve(pa // PAGE, size // PAGE)
+        ram.reserve(pa // ram.page, size // ram.page)
 
 
 def _map_system(work: Work) -> None:
@@ -200,7 +203,7 @@ def _map_system(work: Work) -> None:
     if work.options.tagging and work.layout.per_cpu_tables:
         size = (work.slots + 2) * work.layout.tracker.itemsize
         for number in range(1, work.options.processors):
-            at = work.profile.bases.system_ptes + 0x200000 + number * round_up(size + PAGE, 0x10000)
+            at = work.profile.bases.system_ptes + 0x200000 + number * round_up(size + work.page, 0x10000)
             map_loose(work, at, size)
             work.cpu_tables.append(at)
 
@@ -232,8 +235,8 @@ def _finish(work: Work) -> None:
     work.paging.table_frames(work.pfn.va, work.pfn.table)
     target = work.ram.data[work.block_pa : work.block_pa + work.pfn_bytes]
     work.pfn.write(target, work.layout, work.profile.arch)
-    block = slice(work.block_pa // PAGE, (work.block_pa + work.pfn_bytes) // PAGE)
-    work.ram.touched[block] = target.reshape(-1, PAGE).any(axis=1)
+    block = slice(work.block_pa // work.page, (work.block_pa + work.pfn_bytes) // work.page)
+    work.ram.touched[block] = target.reshape(-1, work.page).any(axis=1)
 
 
 def build(profile: str = "xpsp3-x86-pae", scenario: str = "leak", **parameters: Any) -> Machine:

@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from .ram import PAGE, Bytes
+from .ram import Bytes
 
 MOST: Final = 16  # four bits of number
 _ROOM: Final = 4  # pages of a file for each page that holds pool
@@ -27,11 +27,12 @@ class PageFiles:
     sizes: list[int]
     data: Bytes
     touched: NDArray[np.bool_]
+    page: int
     taken: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
 
     @property
     def pages(self) -> NDArray[np.uint8]:
-        return self.data.reshape(-1, PAGE)
+        return self.data.reshape(-1, self.page)
 
     def place(self, slots: NDArray[np.int64]) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
         """(number of the file, page in it) of slots."""
@@ -45,12 +46,12 @@ class PageFiles:
         ends = np.cumsum(self.sizes)
         for number, (end, size) in enumerate(zip(ends.tolist(), self.sizes, strict=True)):
             path = image.with_name(f"{image.name}.pagefile{number}.sys")
-            path.write_bytes(self.data[(end - size) * PAGE : end * PAGE].data)
+            path.write_bytes(self.data[(end - size) * self.page : end * self.page].data)
             found.append(path)
         return found
 
 
-def page_files(count: int, wanted: int, rng: np.random.Generator) -> PageFiles:
+def page_files(count: int, wanted: int, page: int, rng: np.random.Generator) -> PageFiles:
     """`count` files with room for `wanted` pages of pool at random places; a third of the rest is text."""
     share = -(-wanted // count)
     sizes = [max(share * _ROOM, 64) + 1 + 8 * number for number in range(count)]
@@ -63,9 +64,9 @@ def page_files(count: int, wanted: int, rng: np.random.Generator) -> PageFiles:
         mine = free[(free >= first) & (free < first + size)]
         parts.append(rng.permutation(mine)[: max(0, min(share, wanted - number * share))])
     taken = np.concatenate(parts)
-    files = PageFiles(sizes, np.zeros(total * PAGE, dtype=np.uint8), np.zeros(total, dtype=bool), taken)
+    files = PageFiles(sizes, np.zeros(total * page, dtype=np.uint8), np.zeros(total, dtype=bool), page, taken)
     others = np.setdiff1d(free, taken)
     text = others[rng.random(len(others)) < 0.34]
-    files.pages[text] = np.tile(_TEXT, PAGE // len(_TEXT))
+    files.pages[text] = np.tile(_TEXT, page // len(_TEXT))
     files.touched[text] = True
     return files

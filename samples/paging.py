@@ -1,18 +1,18 @@
-"""Page tables for x86, PAE and x64, with the self map that readers test.
+"""Page tables for x86, PAE, x64 and Itanium, with the self map that readers test.
 
 Witness: facts/pte-formats.json (bit positions), facts/kernel-location.md section 4 (self maps)
-and section 7 (states of entries that are not present).
+and section 7 (states of entries that are not present); facts/ia64.md 2 and 3.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .ram import MB, PAGE, Pfns, Ram
+from .ram import MB, Pfns, Ram
 
 VALID: Final = 0x63  # Valid, Write, Accessed, Dirty
 USER: Final = 0x67
@@ -21,6 +21,23 @@ GLOBAL: Final = 0x100
 TRANSITION: Final = (1 << 11) | (4 << 5)  # bit 11, protection read-write
 DEMAND_ZERO: Final = 4 << 5
 ROOT_FRAMES: Final = 5  # the boot loader builds the system's tables side by side in low memory
+
+
+@dataclass(frozen=True)
+class Bits:
+    """Entries without their frames, by what they say; `number` is the first bit of a page file's number."""
+
+    valid: int = VALID
+    user: int = USER
+    large: int = LARGE
+    shared: int = GLOBAL  # between address spaces
+    transition: int = TRANSITION
+    demand_zero: int = DEMAND_ZERO
+    number: int = 1
+
+
+# Valid, accessed, dirty, read-write-execute for ring 0 or 3; bit 2 large, bit 7 transition.
+_IA64_BITS: Final = Bits(0x661, 0x7E1, 0x665, 0, 0x80 | 0x400, 0x400, 28)
 
 
 @dataclass(frozen=True)
@@ -33,16 +50,33 @@ class Arch:
     widths: tuple[int, ...]
     large: int
     pte_base: int
+    bits: Bits = field(default_factory=Bits)
+    direct: tuple[int, int] = (0, 0)  # addresses that no table translates
 
     @property
     def pointer(self) -> int:
-        return 8 if self.name == "x64" else 4
+        return 8 if self.name in ("x64", "ia64") else 4
+
+    @property
+    def shift(self) -> int:
+        """Page size is 2 to the power of this."""
+        return self.shifts[-1]
+
+    @property
+    def page(self) -> int:
+        return 1 << self.shift
+
+    @property
+    def self_slot(self) -> int:
+        """Index of a root's entry for itself."""
+        return 0x300 if self.name == "x86" else self.pte_base >> self.shifts[0] & (1 << self.widths[0]) - 1
 
     def pte_address(self, va: int | NDArray[np.uint64]) -> int | NDArray[np.uint64]:
         """Virtual address of the PTE that maps `va`."""
+        walked = (1 << self.shifts[0] + self.widths[0]) - 1
         if isinstance(va, int):
-            return self.pte_base + ((va & 0xFFFF_FFFF_FFFF) >> 12) * self.entry
-        page = (va & np.uint64(0xFFFF_FFFF_FFFF)) >> np.uint64(12)
+            return self.pte_base + ((va & walked) >> self.shift) * self.entry
+        page = (va & np.uint64(walked)) >> np.uint64(self.shift)
         return np.uint64(self.pte_base) + page * np.uint64(self.entry)
 
 
@@ -51,6 +85,10 @@ PAE: Final = Arch("pae", 8, (30, 21, 12), (2, 9, 9), 2 * MB, 0xC0000000)
 X64: Final = Arch("x64", 8, (39, 30, 21, 12), (9, 9, 9, 9), 2 * MB, 0xFFFFF680_00000000)
 # From Windows 10 1607 on the self map lies elsewhere after each boot: here in slot 0x1A3.
 X64_MOVED: Final = Arch("x64", 8, (39, 30, 21, 12), (9, 9, 9, 9), 2 * MB, 0xFFFFD180_00000000)
+IA64: Final = Arch(
+    "ia64", 8, (33, 23, 13), (10, 10, 10), 8 * MB, 0xE00006FC_00000000, _IA64_BITS,
+    (0xE0000000_80000000, 0xE0000000_C0000000),
+)  # fmt: skip
 
 
 class Paging:
@@ -85,9 +123,8 @@ class Paging:
         if self.arch.name == "pae":
             return self._fill_pdpt(space, frame, offset)
         root = self._table(frame)
-        slot = 0x300 if self.arch.name == "x86" else self.arch.pte_base >> 39 & 0x1FF
-        root[slot] = (frame << 12) | VALID
-        return frame << 12
+        root[self.arch.self_slot] = (frame << self.arch.shift) | self.arch.bits.valid
+        return frame << self.arch.shift
 
     def _fill_pdpt(self, space: tuple[int, ...], frame: int, offset: int) -> int:
         """Four directories; the last one maps all four at 0xC0600000 (the self map)."""
@@ -113,7 +150,8 @@ class Paging:
             if below not in self._tables:
                 made = self._new_table()
                 self._tables[below] = made
-                self._table(frame)[index] = (made << 12) | (USER if user else VALID)
+                bits = self.arch.bits.user if user else self.arch.bits.valid
+                self._table(frame)[index] = (made << self.arch.shift) | bits
             path, frame = below, self._tables[below]
         return frame
 
@@ -126,7 +164,7 @@ class Paging:
         per_table = 1 << self.arch.widths[-1]
         done = 0
         while done < len(entries):
-            at = va + done * PAGE
+            at = va + done * self.arch.page
             table = self._table(self._descend(at, len(self.arch.widths) - 1, space, user))
             index = self._indices(at)[-1]
             count = min(per_table - index, len(entries) - done)
@@ -134,34 +172,39 @@ class Paging:
             done += count
 
     def map_frames(self, va: int, frames: Pfns) -> None:
-        """Kernel 4 KB mapping of scattered frames."""
+        """Kernel mapping of scattered frames by small pages."""
         self.ram.kernel[frames] = True
-        self.set_ptes(va, (frames.astype(np.uint64) << np.uint64(12)) | np.uint64(VALID | GLOBAL))
+        bits = self.arch.bits
+        self.set_ptes(va, self._entries(frames, bits.valid | bits.shared))
 
     def map_user(self, va: int, frames: Pfns, space: tuple[int, ...]) -> None:
-        self.set_ptes(
-            va, (frames.astype(np.uint64) << np.uint64(12)) | np.uint64(USER), space=space, user=True
-        )
+        self.set_ptes(va, self._entries(frames, self.arch.bits.user), space=space, user=True)
+
+    def _entries(self, frames: Pfns, bits: int) -> NDArray[np.uint64]:
+        return (frames.astype(np.uint64) << np.uint64(self.arch.shift)) | np.uint64(bits)
 
     def map_range(self, va: int, pa: int, size: int) -> None:
         """Kernel mapping of contiguous memory: large pages where both sides are aligned and all RAM."""
-        large = self.arch.large
+        large, page = self.arch.large, self.arch.page
+        if self.arch.direct[0] <= va < self.arch.direct[1]:
+            self.ram.kernel[pa // page : (pa + size) // page] = True
+            return
         done = 0
         while done < size:
             v, p = va + done, pa + done
             whole = v % large == 0 and p % large == 0 and size - done >= large
-            if whole and self.ram.available(p // PAGE, large // PAGE):
+            if whole and self.ram.available(p // page, large // page):
                 self._map_large(v, p)
                 done += large
             else:
-                self.map_frames(v, np.array([p // PAGE], dtype=np.int64))
-                done += PAGE
+                self.map_frames(v, np.array([p // page], dtype=np.int64))
+                done += page
 
     def _map_large(self, va: int, pa: int) -> None:
         levels = len(self.arch.widths) - 2
         table = self._table(self._descend(va, levels, (), False))
-        table[self._indices(va)[levels]] = pa | LARGE | GLOBAL
-        self.ram.kernel[pa // PAGE : (pa + self.arch.large) // PAGE] = True
+        table[self._indices(va)[levels]] = pa | self.arch.bits.large | self.arch.bits.shared
+        self.ram.kernel[pa // self.arch.page : (pa + self.arch.large) // self.arch.page] = True
 
     def table_frames(self, va: NDArray[np.uint64], out: NDArray[np.uint32]) -> None:
         """For every mapped address, the frame of the system table that holds its entry."""
@@ -185,14 +228,16 @@ class Paging:
         return space, dtb
 
     def share_kernel(self) -> None:
-        """Copy the kernel half of the system root into every process root."""
+        """Copy the kernel half of the system root into every process root; Itanium's regions are apart."""
+        if self.arch.name == "ia64":
+            return
         for number in self.roots:
             if self.arch.name == "pae":
                 self._share_pae((-number,))
                 continue
             mine, system = self._table(self._tables[(-number,)]), self._table(self._tables[()])
             half = 512 if self.arch.name == "x86" else 256
-            keep = 0x300 if self.arch.name == "x86" else self.arch.pte_base >> 39 & 0x1FF
+            keep = self.arch.self_slot
             for i in range(half, len(mine)):
                 if i != keep:
                     mine[i] = system[i]
@@ -209,5 +254,6 @@ def page_file_pte(
 ) -> NDArray[np.uint64]:
     """Entries of pages that lie in page files (0 unless told) at these offsets, which are never 0."""
     shift = np.uint64(12 if arch.entry == 4 else 32)
-    low = np.zeros(len(offsets), dtype=np.uint64) if numbers is None else numbers << np.uint64(1)
-    return (offsets << shift) | low | np.uint64(DEMAND_ZERO)
+    first = np.uint64(arch.bits.number)
+    low = np.zeros(len(offsets), dtype=np.uint64) if numbers is None else numbers << first
+    return (offsets << shift) | low | np.uint64(arch.bits.demand_zero)

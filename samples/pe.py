@@ -14,6 +14,7 @@ from uuid import UUID
 import numpy as np
 from numpy.typing import NDArray
 
+from .kdbg import MACHINES
 from .profiles import KernelBuild, Profile
 from .resource import resource_section
 from .symbols import variables
@@ -113,8 +114,8 @@ def _headers(build: KernelBuild, base: int, exports: tuple[int, int], resources:
     dos = b"MZ\x90\0\x03\0\0\0\x04\0\0\0\xff\xff\0\0\xb8".ljust(0x3C, b"\0") + struct.pack("<I", 0xE8)
     stub = b"This program cannot be run in DOS mode.\r\r\n$"
     coff = struct.pack(
-        "<4sHHIIIHH", b"PE\0\0", 0x8664 if wide else 0x14C, len(table), build.timestamp, 0, 0, len(optional),
-        0x22 if wide else 0x10E,
+        "<4sHHIIIHH", b"PE\0\0", MACHINES[build.profile.machine], len(table), build.timestamp, 0, 0,
+        len(optional), 0x22 if wide else 0x10E,
     )  # fmt: skip
     rows = b"".join(
         struct.pack(
@@ -184,7 +185,7 @@ _EXPORTED: Final = (
 def kernel_image(build: KernelBuild, base: int, resource: str, rng: np.random.Generator) -> NDArray[np.uint8]:
     """The whole image, page padded; INIT is gone (zero), variables are still zero."""
     profile = build.profile
-    image = np.zeros(profile.image_size + 0xFFF & ~0xFFF, dtype=np.uint8)
+    image = np.zeros(profile.image_size + profile.arch.page - 1 & -profile.arch.page, dtype=np.uint8)
     named = {section.name: section for section in reversed(sections(profile))}
     for section in sections(profile):
         if section.flags & 0x20 and section.name != "INIT":

@@ -8,16 +8,12 @@ from numpy.typing import NDArray
 from .blocks import chains_of
 from .contents import filler_pages
 from .page_files import page_files
-from .paging import DEMAND_ZERO as ZERO_ENTRY
-from .paging import TRANSITION as TRANSITION_ENTRY
-from .paging import VALID as VALID_ENTRY
 from .paging import page_file_pte
 from .pfn import FREE_PAGE, MODIFIED, STANDBY
 from .pool_pages import FreeLists, PageStyle, link_free, write_pages
 from .pool_space import PAGEFILE, TRANSITION, VALID, Placement, lay_out, page_states
 from .pool_tables import BigEntry
 from .population import Lot
-from .ram import PAGE
 from .work import Pool, Work
 
 _VA_TYPES = {"nonpaged": 5, "paged": 6}
@@ -31,21 +27,23 @@ def place_nonpaged(work: Work) -> None:
         pool.chains.pages,
         work.population.plans["nonpaged"].bigs,
         rng,
-        pool.limit // PAGE * 9 // 10,
+        pool.limit // work.page * 9 // 10,
         first_range=work.initial_pages,
     )
     if bases.boot_block is None:
-        expansion = bases.expansion_end - (pool.limit - work.initial_pages * PAGE)
+        expansion = bases.expansion_end - (pool.limit - work.initial_pages * work.page)
     else:  # behind a hole
-        expansion = work.initial_va + work.initial_pages * PAGE + 0x400000 & ~0x1FFFFF
+        expansion = work.initial_va + work.initial_pages * work.page + 0x400000 & ~0x1FFFFF
     initial = slot < work.initial_pages
-    frame = np.where(initial, work.block_pa // PAGE + work.pfn_bytes // PAGE + slot, 0)
+    frame = np.where(initial, work.block_pa // work.page + work.pfn_bytes // work.page + slot, 0)
     frame[~initial] = work.ram.take(int((~initial).sum()))
     work.ram.touched[frame] = True
-    base = np.where(initial, np.uint64(work.initial_va), np.uint64(expansion - work.initial_pages * PAGE))
-    va = base + slot.astype(np.uint64) * np.uint64(PAGE)
+    base = np.where(
+        initial, np.uint64(work.initial_va), np.uint64(expansion - work.initial_pages * work.page)
+    )
+    va = base + slot.astype(np.uint64) * np.uint64(work.page)
     pool.placement = Placement(slot, small, big, first, last, np.zeros(len(slot), np.uint8), frame, va)
-    pool.start, pool.end = work.initial_va, expansion + pool.limit - work.initial_pages * PAGE
+    pool.start, pool.end = work.initial_va, expansion + pool.limit - work.initial_pages * work.page
     pool.index = np.zeros(pool.chains.pages, dtype=np.int64)
     work.expansion_va = expansion
     if (~initial).any():
@@ -57,12 +55,14 @@ def place_nonpaged(work: Work) -> None:
 def _map_pages(work: Work, va: NDArray[np.uint64], frame: NDArray[np.int64]) -> None:
     """Entries for possibly gapped pages, written range by range."""
     work.ram.kernel[frame] = True
-    entries = (frame.astype(np.uint64) << np.uint64(12)) | np.uint64(VALID_ENTRY)
+    entries = (frame.astype(np.uint64) << np.uint64(work.profile.arch.shift)) | np.uint64(
+        work.profile.arch.bits.valid
+    )
     _set_gapped(work, va, entries)
 
 
 def _set_gapped(work: Work, va: NDArray[np.uint64], entries: NDArray[np.uint64]) -> None:
-    pages = ((va - va[0]) // np.uint64(PAGE)).astype(np.int64)
+    pages = ((va - va[0]) // np.uint64(work.page)).astype(np.int64)
     table = np.zeros(int(pages[-1]) + 1, dtype=np.uint64)
     table[pages] = entries
     work.paging.set_ptes(int(va[0]), table)
@@ -73,13 +73,13 @@ def place_paged(work: Work) -> None:
     pool, bases = work.pools["paged"], work.profile.bases
     rng = work.options.stream("paged layout")
     slot, small, big, first, last = lay_out(
-        pool.chains.pages, work.population.plans["paged"].bigs, rng, pool.limit // PAGE
+        pool.chains.pages, work.population.plans["paged"].bigs, rng, pool.limit // work.page
     )
     state = page_states(big, work.options.paged_out, rng)
     frame = np.full(len(slot), -1, dtype=np.int64)
     held = (state == VALID) | (state == TRANSITION)
     frame[held] = work.ram.take(int(held.sum()))
-    va = np.uint64(bases.paged) + slot.astype(np.uint64) * np.uint64(PAGE)
+    va = np.uint64(bases.paged) + slot.astype(np.uint64) * np.uint64(work.page)
     swap = _paged_out(work, state)
     pool.placement = Placement(slot, small, big, first, last, state, frame, va, swap)
     pool.start, pool.end = bases.paged, bases.paged + pool.limit - 1
@@ -94,7 +94,7 @@ def _paged_out(work: Work, state: NDArray[np.uint8]) -> NDArray[np.int64] | None
     if not work.options.page_files:
         return None
     out = state == PAGEFILE
-    files = page_files(work.options.page_files, int(out.sum()), work.options.stream("page files"))
+    files = page_files(work.options.page_files, int(out.sum()), work.page, work.options.stream("page files"))
     swap = np.full(len(state), -1, dtype=np.int64)
     swap[out] = work.options.stream("page file slots").permutation(files.taken)
     work.page_files = files
@@ -102,11 +102,15 @@ def _paged_out(work: Work, state: NDArray[np.uint8]) -> NDArray[np.int64] | None
 
 
 def _map_paged(work: Work, placed: Placement, rng: np.random.Generator) -> None:
-    state, frame = placed.state, placed.frame
-    entries = np.full(len(state), ZERO_ENTRY, dtype=np.uint64)
+    state, frame, bits = placed.state, placed.frame, work.profile.arch.bits
+    entries = np.full(len(state), bits.demand_zero, dtype=np.uint64)
     valid, moving = state == VALID, state == TRANSITION
-    entries[valid] = (frame[valid].astype(np.uint64) << np.uint64(12)) | np.uint64(VALID_ENTRY)
-    entries[moving] = (frame[moving].astype(np.uint64) << np.uint64(12)) | np.uint64(TRANSITION_ENTRY)
+    entries[valid] = (frame[valid].astype(np.uint64) << np.uint64(work.profile.arch.shift)) | np.uint64(
+        bits.valid
+    )
+    entries[moving] = (frame[moving].astype(np.uint64) << np.uint64(work.profile.arch.shift)) | np.uint64(
+        bits.transition
+    )
     out = state == PAGEFILE
     offsets = rng.permutation(int(out.sum())).astype(np.uint64) + np.uint64(0x100)
     numbers = None
@@ -129,7 +133,7 @@ def style_for(work: Work, paged: bool) -> PageStyle:
         tagging=bool(work.options.tagging),
         keys=work.names.keys(),
         contents=work.population.contents,
-        filler=filler_pages(work.options.stream("filler"), work.layout.pointer, work.initial_va),
+        filler=filler_pages(work.options.stream("filler"), work.layout.pointer, work.initial_va, work.page),
         processes=np.array([process.address for process in work.processes], dtype=np.uint64),
     )
 
@@ -207,11 +211,11 @@ def write_free_runs(work: Work) -> None:
     if work.layout.modern:
         return
     runs = free_runs(work)
-    addresses = [work.initial_va + slot * PAGE for slot, _ in runs]
+    addresses = [work.initial_va + slot * work.page for slot, _ in runs]
     for number, (slot, pages) in enumerate(runs):
         values = (addresses[(number + 1) % len(runs)], addresses[number - 1], pages, 0, addresses[number])
         data = b"".join(value.to_bytes(pointer, "little") for value in values)
-        work.ram.poke(work.block_pa + work.pfn_bytes + slot * PAGE, data)
+        work.ram.poke(work.block_pa + work.pfn_bytes + slot * work.page, data)
 
 
 def write_stale(work: Work) -> None:
@@ -245,7 +249,7 @@ def big_entries(work: Work) -> list[BigEntry]:
         for at in heads:
             big = bigs[int(placed.big[at])]
             slack = big.slack if work.options.big_requested else 0
-            size = big.pages * PAGE - slack
+            size = big.pages * work.page - slack
             found.append(BigEntry(int(placed.va[at]), big.tag, big.pages, name, size, big.protected))
     return found
 
@@ -261,5 +265,5 @@ def freed_entries(work: Work, count: int) -> list[BigEntry]:
         donor = work.bigs_live[int(rng.integers(len(work.bigs_live)))]
         if va not in seen:
             seen.add(va)
-            found.append(BigEntry(va, donor.tag, donor.pages, name, donor.pages * PAGE, donor.protected))
+            found.append(BigEntry(va, donor.tag, donor.pages, name, donor.pages * work.page, donor.protected))
     return found

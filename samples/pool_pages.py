@@ -54,7 +54,7 @@ def headers(chains: Chains, index: NDArray[np.int64], style: PageStyle) -> NDArr
     types = _pool_types(chains, style)
     pool_index = index[chains.page].astype(np.uint32)
     previous, units = chains.previous.astype(np.uint32), chains.units.astype(np.uint32)
-    if style.layout.pointer == 4:
+    if not style.layout.wide_index:
         word = previous | (pool_index << np.uint32(9)) | (units << np.uint32(16)) | (types << np.uint32(25))
     else:
         word = previous | (pool_index << np.uint32(8)) | (units << np.uint32(16)) | (types << np.uint32(24))
@@ -131,7 +131,7 @@ def write_pages(
         rows = slice(first, last)
         keep = np.flatnonzero(resident[chains.page[rows] - base]) + first
         buffer = style.filler[rng.integers(0, len(style.filler), int(resident.sum()))]
-        start = local[chains.page[keep] - base] * 4096 + chains.offset[keep] * style.layout.unit
+        start = local[chains.page[keep] - base] * style.layout.page + chains.offset[keep] * style.layout.unit
         _compose(buffer.reshape(-1), keep, start, chains, words, tags, owners, links, style)
         ram.pages[mine[resident]] = buffer
         ram.touched[mine[resident]] = True

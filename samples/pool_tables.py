@@ -50,9 +50,9 @@ def tag_slot(tag: int, mask: int) -> int:
     return (value ^ (value >> 32)) & 0xFFFFFFFF & mask
 
 
-def big_slot(va: int, mask: int) -> int:
+def big_slot(va: int, mask: int, page: int = 4096) -> int:
     """The page number's four bytes xor-ed together."""
-    value = (va >> 12) & 0xFFFFFFFF
+    value = (va // page) & 0xFFFFFFFF
     return ((value >> 24) ^ (value >> 16) ^ (value >> 8) ^ value) & mask
 
 
@@ -164,7 +164,7 @@ def _overflow_parts(row: Row, copies: int, rng: np.random.Generator) -> list[Row
 def _expansion_entries(tags: int, layout: Layout) -> int:
     """Whole pages of entries."""
     size = layout.tracker.itemsize
-    return ((tags + 1) * size + 4095) // 4096 * 4096 // size
+    return -(-(tags + 1) * size // layout.page) * layout.page // size
 
 
 @dataclass(frozen=True)
@@ -195,7 +195,7 @@ def build_big_table(
     table["Va"] = 1
     taken: set[int] = set()
     for entry, dead in [*((e, 1) for e in freed), *((e, 0) for e in live)]:
-        slot = big_slot(entry.va, size - 1)
+        slot = big_slot(entry.va, size - 1, layout.page)
         while slot in taken:
             slot = (slot + 1) & (size - 1)
         taken.add(slot)

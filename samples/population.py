@@ -71,7 +71,7 @@ def block_units(size: NDArray[np.int64] | int, layout: Layout) -> NDArray[np.int
 
 def big_threshold(layout: Layout) -> int:
     """Requests above this get whole pages: facts/pool-algorithms.md section 4."""
-    return 4096 - 2 * layout.unit
+    return layout.page - 2 * layout.unit
 
 
 def _targets(options: Options, leak_bytes: dict[str, int]) -> dict[str, int]:
@@ -88,7 +88,7 @@ def _targets(options: Options, leak_bytes: dict[str, int]) -> dict[str, int]:
 
 
 def _background(
-    plan: PoolPlan, pool: str, infos: list[TagInfo], target: int, rng: np.random.Generator
+    plan: PoolPlan, pool: str, infos: list[TagInfo], target: int, page: int, rng: np.random.Generator
 ) -> None:
     """Fill one pool: four fifths in small blocks, the rest in large allocations."""
     weights = np.array([info.weight for info in infos], dtype=float) * rng.uniform(0.6, 1.6, len(infos))
@@ -101,7 +101,7 @@ def _background(
             if share:
                 plan.lots.append(Lot(info.tag, size, int(share), info.protected, 0.3 if info.quota else 0.0))
     heavy = [info for info in infos if info.big]
-    left = int(target * 0.2) // 4096
+    left = int(target * 0.2) // page
     while left > 0:
         info = heavy[int(rng.integers(len(heavy)))]
         pages = min(int(rng.geometric(0.25)), 24, left)
@@ -181,7 +181,7 @@ def populate(options: Options, layout: Layout) -> Population:
     plans = {pool: PoolPlan() for pool in POOLS}
     for pool in POOLS:
         mine = [info for info in infos if info.pools in (pool[0], "b")]
-        _background(plans[pool], pool, mine, targets[pool], options.stream(f"background {pool}"))
+        _background(plans[pool], pool, mine, targets[pool], layout.page, options.stream(f"background {pool}"))
     rng = options.stream("few")
     plans["paged"].lots += [
         Lot("IoSe", 108, int(rng.integers(18, 26)), content=-1),
@@ -193,8 +193,8 @@ def populate(options: Options, layout: Layout) -> Population:
     ]
     for pool, lot in leaks:
         if lot.size > big_threshold(layout):
-            pages = (lot.size + 4095) // 4096
-            plans[pool].bigs += [Big(lot.tag, pages, slack=(-lot.size) % 4096 & ~7)] * lot.count
+            pages = -(-lot.size // layout.page)
+            plans[pool].bigs += [Big(lot.tag, pages, slack=(-lot.size) % layout.page & ~7)] * lot.count
         else:
             plans[pool].lots.append(lot)
     items: list[dict[str, object]] = [

@@ -11,7 +11,7 @@ import mmap
 import numpy as np
 from numpy.typing import NDArray
 
-PAGE = 0x1000
+PAGE = 0x1000  # of every processor but Itanium
 MB = 1 << 20
 
 Bytes = NDArray[np.uint8]
@@ -30,6 +30,12 @@ def memory_runs(ram_mb: int) -> list[tuple[int, int]]:
     return runs
 
 
+def efi_runs(ram_mb: int, page: int) -> list[tuple[int, int]]:
+    """As above for an Itanium machine: the firmware keeps parts of the first megabyte and of the last."""
+    low, total = MB // page, ram_mb * MB // page
+    return [(1, low // 2 - 1), (low, total - low - low // 2), (total - low // 4, low // 4)]
+
+
 def _lazy_zeros(size: int) -> Bytes:
     """Anonymous memory in 4 KB pages: with huge ones, scattered frames would commit all of it."""
     block = mmap.mmap(-1, size)
@@ -41,10 +47,11 @@ def _lazy_zeros(size: int) -> Bytes:
 class Ram:
     """Page-granular physical memory with a shuffled free list."""
 
-    def __init__(self, ram_mb: int, rng: np.random.Generator) -> None:
-        self.runs = memory_runs(ram_mb)
+    def __init__(self, ram_mb: int, rng: np.random.Generator, page: int = PAGE) -> None:
+        self.page = page
+        self.runs = memory_runs(ram_mb) if page == PAGE else efi_runs(ram_mb, page)
         self.frames = max(base + count for base, count in self.runs)
-        self.data: Bytes = _lazy_zeros(self.frames * PAGE)
+        self.data: Bytes = _lazy_zeros(self.frames * page)
         self.present = np.zeros(self.frames, dtype=bool)
         for base, count in self.runs:
             self.present[base : base + count] = True
@@ -57,7 +64,7 @@ class Ram:
 
     @property
     def pages(self) -> NDArray[np.uint8]:
-        return self.data.reshape(self.frames, PAGE)
+        return self.data.reshape(self.frames, self.page)
 
     def reserve(self, first: int, count: int) -> None:
         """Take fixed frames out of the free list; only before the first `take`."""
@@ -98,4 +105,4 @@ class Ram:
         """Write inside physical memory; the caller keeps to contiguous frames."""
         raw = np.frombuffer(data, dtype=np.uint8) if isinstance(data, bytes) else data
         self.data[pa : pa + len(raw)] = raw
-        self.touched[pa // PAGE : (pa + len(raw) + PAGE - 1) // PAGE] = True
+        self.touched[pa // self.page : (pa + len(raw) + self.page - 1) // self.page] = True

@@ -143,6 +143,8 @@ def _invented(profile: Profile, data_rva: int) -> dict[str, int]:
             )
             at = _group(_round(at, pointer), ("MmUnloadedDrivers",), pointer, table) + 0x24
         size = _SIZES.get(name, pointer)
+        if name == "NonPagedPoolDescriptor":
+            size = max(size, _round(layout.descriptor.size, 16))
         at = _round(at, 16 if size not in (pointer,) else pointer)
         table[name] = at
         at += size if size > 0 else -size * pointer

@@ -11,7 +11,6 @@ from .pool_pages import tag_hidden
 from .pool_space import STATE_NAMES
 from .pool_tables import FIELDS, Row
 from .population import POOLS
-from .ram import PAGE
 from .work import Work
 
 
@@ -47,7 +46,7 @@ def big_counts(work: Work, pool_name: str) -> dict[str, dict[str, int]]:
         if entry.pool == pool_name:
             row = found.setdefault(entry.tag, {"allocs": 0, "bytes": 0})
             row["allocs"] += 1
-            row["bytes"] += entry.pages * PAGE
+            row["bytes"] += entry.pages * work.page
     return found
 
 
@@ -146,13 +145,13 @@ def _pools(work: Work) -> dict[str, Any]:
     return {
         "nonpaged": {
             "start": hex(nonpaged.start),
-            "initial_bytes": work.initial_pages * PAGE,
+            "initial_bytes": work.initial_pages * work.page,
             "expansion_start": hex(work.expansion_va),
             "end": hex(nonpaged.end),
             "limit_bytes": nonpaged.limit,
             "pages_in_use": len(nonpaged.placed.slot),
             "small_pages": nonpaged.chains.pages,
-            "used_fraction": round(len(nonpaged.placed.slot) * PAGE / nonpaged.limit, 4),
+            "used_fraction": round(len(nonpaged.placed.slot) * work.page / nonpaged.limit, 4),
         },
         "paged": {
             "start": hex(paged.start),
@@ -162,7 +161,7 @@ def _pools(work: Work) -> dict[str, Any]:
             "small_pages": paged.chains.pages,
             "page_states": states,
             "paged_out_fraction": work.options.paged_out,
-            "used_fraction": round(len(paged.placed.slot) * PAGE / paged.limit, 4),
+            "used_fraction": round(len(paged.placed.slot) * work.page / paged.limit, 4),
         },
         "paged_pool_descriptors": 4 if work.profile.mp else 2,
     }

@@ -14,7 +14,6 @@ from .kdbg import debugger_block, encoded, version_block
 from .pe import checksum
 from .pool_tables import build_big_table, build_tracker
 from .processes import process_bytes, process_list
-from .ram import PAGE
 from .truth import tracker_rows
 from .work import Work
 
@@ -56,6 +55,12 @@ def write_version(work: Work) -> None:
             ("MmHighestUserAddress", 0x7FFEFFFF),
             ("MmUserProbeAddress", 0x7FFF0000),
         )
+    elif profile.arch.name == "ia64":
+        limits = (
+            ("MmSystemRangeStart", 0x80000000_00000000),
+            ("MmHighestUserAddress", 0x6FB_FFFEFFFF),
+            ("MmUserProbeAddress", 0x6FB_FFFF0000),
+        )
     else:
         limits = (
             ("MmSystemRangeStart", 0xFFFF0800_00000000),
@@ -75,10 +80,10 @@ def write_memory_limits(work: Work) -> None:
         "MmPfnDatabase": work.block_va,
         "MmNonPagedPoolStart": nonpaged.start,
         "MmNonPagedPoolEnd": nonpaged.end,
-        "MmNonPagedPoolEnd0": work.initial_va + work.initial_pages * PAGE,
+        "MmNonPagedPoolEnd0": work.initial_va + work.initial_pages * work.page,
         "MmNonPagedPoolExpansionStart": work.expansion_va,
         "MmNonPagedSystemStart": work.profile.bases.system_ptes,
-        "MmSizeOfNonPagedPoolInBytes": work.initial_pages * PAGE,
+        "MmSizeOfNonPagedPoolInBytes": work.initial_pages * work.page,
         "MmMaximumNonPagedPoolInBytes": nonpaged.limit,
         "MmAllocatedNonPagedPool": allocated,
         "MmPagedPoolStart": paged.start,
@@ -198,7 +203,7 @@ def write_pool_tables(work: Work, slots: int, big_size: int) -> None:
         work.set("PoolTrackTableExpansion", address)
         work.set("PoolTrackTableExpansionSize", len(tracker.expansion))
         if layout.nt == "5.2":
-            work.set("PoolTrackTableExpansionPages", (tracker.expansion.nbytes + PAGE - 1) // PAGE)
+            work.set("PoolTrackTableExpansionPages", (tracker.expansion.nbytes + work.page - 1) // work.page)
     big = build_big_table(work.bigs_live, work.bigs_freed, big_size, layout)
     work.poke(work.named_big("big table"), big.tobytes())
     work.set("PoolBigPageTable", work.named_big("big table"))

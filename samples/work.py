@@ -20,7 +20,7 @@ from .pool_tables import BigEntry, Tracker
 from .population import Population
 from .processes import Process
 from .profiles import KernelBuild, Profile
-from .ram import MB, PAGE, Ram
+from .ram import MB, Ram
 from .symbols import variables
 
 
@@ -84,6 +84,11 @@ class Work:
     big_size: int = 0
 
     @property
+    def page(self) -> int:
+        """Bytes of a page."""
+        return self.ram.page
+
+    @property
     def profile(self) -> Profile:
         return self.build.profile
 
@@ -103,7 +108,7 @@ class Work:
 
     @property
     def pfn_bytes(self) -> int:
-        return round_up(self.ram.frames * self.layout.pfn.size, PAGE)
+        return round_up(self.ram.frames * self.layout.pfn.size, self.page)
 
     @property
     def initial_va(self) -> int:
@@ -119,14 +124,14 @@ class Work:
 
     def frame_of(self, va: int) -> int:
         """Frame behind a kernel address of the writer's own."""
-        if va & ~0xFFF in self.loose:
-            return self.loose[va & ~0xFFF]
+        if va & -self.page in self.loose:
+            return self.loose[va & -self.page]
         pa = va - self.profile.bases.identity
         if self.kernel_pa <= pa < self.hal_pa + 0x21000:
-            return pa // PAGE
+            return pa // self.page
         nonpaged = self.pools["nonpaged"].placed
-        at = int(np.searchsorted(nonpaged.va, np.uint64(va & ~0xFFF)))
-        if at == len(nonpaged.va) or int(nonpaged.va[at]) != va & ~0xFFF:
+        at = int(np.searchsorted(nonpaged.va, np.uint64(va & -self.page)))
+        if at == len(nonpaged.va) or int(nonpaged.va[at]) != va & -self.page:
             raise KeyError(f"{va:#x} is not mapped")
         return int(nonpaged.frame[at])
 
@@ -135,8 +140,8 @@ class Work:
         done = 0
         while done < len(data):
             at = va + done
-            count = min(PAGE - at % PAGE, len(data) - done)
-            self.ram.poke(self.frame_of(at) * PAGE + at % PAGE, data[done : done + count])
+            count = min(self.page - at % self.page, len(data) - done)
+            self.ram.poke(self.frame_of(at) * self.page + at % self.page, data[done : done + count])
             done += count
 
     def set(self, variable: str, value: int, size: int | None = None) -> None:
@@ -165,8 +170,10 @@ class Work:
 def root_frame(profile: Profile, ram_mb: int) -> int:
     """Where the loader put the system's root table: low memory, as in real images."""
     if ram_mb < 48:
-        return 0x110
-    return {"x86": 0x39, "pae": 0x319 if profile.nt == "5.1" else 0x122, "x64": 0x124}[profile.arch.name]
+        return 0x110000 // profile.arch.page
+    return {"x86": 0x39, "pae": 0x319 if profile.nt == "5.1" else 0x122, "x64": 0x124, "ia64": 0x124}[
+        profile.arch.name
+    ]
 
 
 def kernel_place(profile: Profile, ram_mb: int) -> tuple[int, int, int]:
@@ -176,7 +183,7 @@ def kernel_place(profile: Profile, ram_mb: int) -> tuple[int, int, int]:
         if ram_mb >= 48 or profile.kernel_pa < 16 * MB
         else profile.kernel_pa % 0x400000 + 0x800000
     )
-    hal = round_up(pa + profile.image_size, PAGE) + 0x1000
+    hal = round_up(pa + profile.image_size, profile.arch.page) + profile.arch.page
     end = hal + 0x21000
     block = 0x200000 if ram_mb < 48 else round_up(max(16 * MB, end), 0x400000)
     return pa, hal, block

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ..ram import PAGE
+from ..kdbg import MACHINES
 from .sparse import SparseFile
 
 if TYPE_CHECKING:
@@ -66,7 +66,9 @@ def dump_header(machine: Machine, dump_type: int, required: int) -> bytes:
     _put(head, "PfnDataBase", word(machine.pfn_database), pointer)
     for name in ("PsLoadedModuleList", "PsActiveProcessHead", "KdDebuggerDataBlock"):
         _put(head, name, word(machine.header[name]), pointer)
-    _put(head, "MachineImageType", struct.pack("<II", 0x8664 if wide else 0x14C, options.processors), pointer)
+    _put(
+        head, "MachineImageType", struct.pack("<II", MACHINES[kernel["machine"]], options.processors), pointer
+    )
     _put(head, "BugCheckCode", struct.pack("<I", options.bugcheck), pointer)
     _put(head, "BugCheckParameter1", bytes(4 * pointer), pointer)
     _put(head, "VersionUser", b"\0", pointer)
@@ -90,6 +92,8 @@ def dump_header(machine: Machine, dump_type: int, required: int) -> bytes:
 def _context(machine: Machine, wide: bool) -> bytes:
     """CONTEXT with its flags and an instruction pointer inside the kernel."""
     base = int(machine.truth["kernel"]["base"], 16)
+    if machine.truth["kernel"]["machine"] == "ia64":
+        return bytes(0xA70)  # no witness for its fields
     if wide:
         record = bytearray(0x4D0)
         struct.pack_into("<I", record, 0x30, 0x0010001F)
@@ -106,7 +110,7 @@ def write_full(machine: Machine, path: Path) -> list[Path]:
     header = 0x2000 if machine.pointer == 8 else 0x1000
     pages = sum(count for _, count in machine.ram.runs)
     with SparseFile(path) as out:
-        out.write(dump_header(machine, 1, header + pages * PAGE))
+        out.write(dump_header(machine, 1, header + pages * machine.ram.page))
         for first, count in machine.ram.runs:
             out.contiguous(machine.ram, first, count)
     return [path]
@@ -130,13 +134,14 @@ def write_kernel(machine: Machine, path: Path) -> list[Path]:
     bits = _bits(frames, total)
     start = 0x2000 if wide else 0x1000
     size = start + (0x28 if wide else 0x20) + len(bits)
-    first_page = (size + PAGE - 1) // PAGE * PAGE
+    page = machine.ram.page
+    first_page = -(-size // page) * page
     # The buffer pointer is whatever it was in the dumping kernel; readers must not follow it.
     dead = machine.pfn_database + 0x1F000 & ((1 << 8 * machine.pointer) - 1)
     summary = b"SDMPDUMP" + struct.pack("<IIIII", 1, first_page, total, len(frames), total)
     summary += struct.pack("<IQ" if wide else "<I", *((0, dead) if wide else (dead,)))
     with SparseFile(path) as out:
-        out.write(dump_header(machine, 2, first_page + len(frames) * PAGE))
+        out.write(dump_header(machine, 2, first_page + len(frames) * page))
         out.write((summary + bits).ljust(first_page - start, b"\0"))
         out.frames(machine.ram, frames)
     return [path]
@@ -148,11 +153,12 @@ def write_bitmap(machine: Machine, path: Path, dump_type: int) -> list[Path]:
     full = dump_type == 5
     frames = np.flatnonzero(machine.ram.present) if full else kernel_frames(machine)
     bits = _bits(frames, machine.ram.frames)
-    first_page = (start + 0x38 + len(bits) + PAGE - 1) // PAGE * PAGE
+    page = machine.ram.page
+    first_page = -(-(start + 0x38 + len(bits)) // page) * page
     head = (b"FDMP" if full else b"SDMP") + b"DUMP" + bytes(0x18)
     head += struct.pack("<QQQ", first_page, len(frames), machine.ram.frames)
     with SparseFile(path) as out:
-        out.write(dump_header(machine, dump_type, first_page + len(frames) * PAGE))
+        out.write(dump_header(machine, dump_type, first_page + len(frames) * page))
         out.write((head + bits).ljust(first_page - start, b"\0"))
         out.frames(machine.ram, frames)
     return [path]

@@ -9,7 +9,7 @@ from types import TracebackType
 import numpy as np
 from numpy.typing import NDArray
 
-from ..ram import PAGE, Ram
+from ..ram import Ram
 
 _BATCH = 8192  # frames copied at a time when they are not contiguous
 
@@ -46,9 +46,9 @@ class SparseFile:
         bounds = [0, *(int(edge) for edge in edges), count]
         for start, end in pairwise(bounds):
             if used[start]:
-                self._file.write(ram.data[(first + start) * PAGE : (first + end) * PAGE].data)
+                self._file.write(ram.data[(first + start) * ram.page : (first + end) * ram.page].data)
             else:
-                self.skip((end - start) * PAGE)
+                self.skip((end - start) * ram.page)
 
     def frames(self, ram: Ram, frames: NDArray[np.int64]) -> None:
         """Scattered frames one after the other."""

@@ -53,10 +53,11 @@ def test_every_kernel_can_be_found(profile: str, raw: Raw) -> None:
     assert walker.read(base, 2) == b"MZ" and walker.read(block + 0x10, 4) == b"KDBG"
     assert walker.number(block + 0x18, 8) == base
     kuser = int(truth["addresses"]["kuser"], 16)
-    assert walker.entry(kuser) == walker.entry(0x7FFE0000)
+    if "ia64" not in profile:  # where user space has a root of its own
+        assert walker.entry(kuser) == walker.entry(0x7FFE0000)
     lab = walker.read(walker.number(block + 0x208, 8), 64).split(b"\0")[0].decode()
     assert lab == truth["kernel"]["build_lab"]
-    pointer = 8 if "x64" in profile else 4
+    pointer = 8 if profile.endswith("64") else 4
     names, head = [], walker.number(block + 0x48, 8)
     entry = walker.number(head, pointer)
     while entry != head:

@@ -22,18 +22,20 @@ KERNELS = (
     "vista-rtm-x86-pae",
     "vista-sp1-x86",
     "vista-sp1-x64",
+    "2008-ia64",
+    "2003-ia64",
 )
 Raw = Callable[[Machine], Walker]
 
 
-def ranges(truth: dict[str, dict[str, dict[str, str]]], pool: str) -> list[tuple[int, int]]:
+def ranges(truth: dict[str, dict[str, dict[str, str]]], pool: str, page: int = 4096) -> list[tuple[int, int]]:
     """(start, pages) of a pool."""
     found = truth["pools"][pool]
     start, end = int(found["start"], 16), int(found["end"], 16)
     if pool == "paged":
-        return [(start, (end + 1 - start) // 4096)]
+        return [(start, (end + 1 - start) // page)]
     expansion = int(found["expansion_start"], 16)
-    return [(start, int(found["initial_bytes"]) // 4096), (expansion, min((end - expansion) // 4096, 4096))]
+    return [(start, int(found["initial_bytes"]) // page), (expansion, min((end - expansion) // page, 4096))]
 
 
 @pytest.mark.parametrize("profile", KERNELS)
@@ -41,13 +43,14 @@ def ranges(truth: dict[str, dict[str, dict[str, str]]], pool: str) -> list[tuple
 def test_census_equals_truth(profile: str, pool: str, raw: Raw) -> None:
     made = machine(profile)
     walker, seen = raw(made), {"valid": Counter[str](), "transition": Counter[str]()}
-    for start, pages in ranges(made.truth, pool):
+    for start, pages in ranges(made.truth, pool, walker.page):
         for state, found in census(walker, start, pages, made.truth["kernel"]["nt"]).items():
             seen[state] += found
     # Large allocations may hold old chains; take out what the big table's own pages contribute.
     for entry in made.truth["big_table"]["entries"]:
         if entry["pool"] == pool:
-            extra = census(walker, int(entry["va"], 16), entry["bytes"] // 4096, made.truth["kernel"]["nt"])
+            pages = entry["bytes"] // walker.page
+            extra = census(walker, int(entry["va"], 16), pages, made.truth["kernel"]["nt"])
             for state, counts in extra.items():
                 seen[state].subtract(counts)
     for state in ("valid", "transition"):
@@ -67,7 +70,7 @@ def test_pool_types_of_each_version(raw: Raw) -> None:
             for number in range(min(pages, 600)):
                 state, pa = walker.entry(start + number * 4096)
                 if state == "valid" and hex(start + number * 4096) not in big:
-                    blocks = chain(walker.data[pa : pa + 4096], walker.arch == "x64")
+                    blocks = chain(walker.data[pa : pa + 4096], walker.arch)
                     assert blocks is not None
                     assert len({block.index for block in blocks}) == 1
                     kinds |= {block.kind for block in blocks}

@@ -10,6 +10,8 @@ from __future__ import annotations
 TAG = b"KDBG"
 TAG_OFFSET = 0x10
 SIZE_OFFSET = 0x14
+FIRST_ENCODED = 9200
+"""From Windows 8 on the block is encoded in memory; decoded in crash dumps that Windows itself writes."""
 MIN_SIZE = 0x208
 MAX_SIZE = 0x400
 

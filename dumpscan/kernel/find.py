@@ -16,7 +16,7 @@ import numpy as np
 from dumpscan.errors import AbsentMemory, KernelNotFound, MemoryFault, WrongMemory
 from dumpscan.image.opened import Hints
 from dumpscan.image.physical import PhysicalMemory
-from dumpscan.kernel import c_kdbg, kdbg
+from dumpscan.kernel import c_kdbg, kdbg, search
 from dumpscan.kernel.kdbg import Kdbg
 from dumpscan.memory import dtb
 from dumpscan.memory.c_pte import PAE, X64, X86, PageState, Paging
@@ -33,8 +33,12 @@ _LARGEST_IMAGE = 32 << 20
 _MOST_SPACES = 512
 _MOST_HITS = 4096
 _MOST_ATTEMPTS = 2048
+_MOST_IMAGE_SEARCHES = 8
 """Bounds of a scan: a hostile image may be full of look-alikes. A machine has one page directory a
 process, and a handful of block copies."""
+
+
+IMAGE_SCAN = "image scan"
 
 
 @record
@@ -54,8 +58,12 @@ def locate(physical: PhysicalMemory, hints: Hints, progress: Progress | None = N
         found = _by_claim(memory, hints)
         if found:
             return found
+    for memory in spaces if (hints.build or 0) >= c_kdbg.FIRST_ENCODED else ():
+        found = _without_block(memory, hints)
+        if found:
+            return found
     scan = _Scan(physical, spaces)
-    found = scan.run(progress)
+    found = scan.run(progress) or scan.without_block(hints)
     if found:
         return found
     raise KernelNotFound(scan.explain())
@@ -65,8 +73,9 @@ def claimed_spaces(physical: PhysicalMemory, hints: Hints) -> Iterator[PagedMemo
     """Address spaces that the header claims and the self-map confirms. PaeEnabled is only a hint."""
     for base in hints.dtbs:
         for mode in _modes(hints):
-            if dtb.verify(physical, mode, base):
-                yield PagedMemory(physical, mode, base)
+            settled = dtb.settle(physical, mode, base)
+            if settled is not None:
+                yield PagedMemory(physical, settled, base)
                 break
 
 
@@ -84,6 +93,19 @@ def _by_claim(memory: PagedMemory, hints: Hints) -> Located | None:
     va = kdbg.via_kpcr(memory, c_kdbg.KPCR_XP) if memory.paging.arch == "x86" else None
     block = _checked_block(memory, va) if va else None
     return Located(memory, block, "KPCR") if block else None
+
+
+def _without_block(memory: PagedMemory, hints: Hints) -> Located | None:
+    """The kernel whose debugger block cannot be read: by the module list that the header names, or by
+    its image."""
+    if memory.paging.arch != "x64":
+        return None
+    head = hints.ps_loaded_module_list
+    base = search.by_modules(memory, head) if head else None
+    if head and base:
+        return Located(memory, search.without_block(base, {"PsLoadedModuleList": head}), "module list")
+    base = search.in_space(memory)
+    return Located(memory, search.without_block(base), IMAGE_SCAN) if base else None
 
 
 def _checked_block(memory: PagedMemory, va: int) -> Kdbg | None:
@@ -157,6 +179,22 @@ class _Scan:
                     progress("searching for the kernel", done, total)
         return self._attempt()
 
+    def without_block(self, hints: Hints) -> Located | None:
+        """The kernel by its image, once the pass is over; then by root tables that map themselves
+        elsewhere, where none was found at the fixed place."""
+        for memory in self.spaces[:_MOST_IMAGE_SEARCHES]:
+            found = _without_block(memory, hints)
+            if found:
+                return found
+        if self.spaces:
+            return None
+        for memory in islice(search.moved_spaces(self.physical), _MOST_IMAGE_SEARCHES):
+            self.spaces.append(memory)
+            found = self._attempt() or _without_block(memory, hints)
+            if found:
+                return found
+        return None
+
     def _collect(
         self,
         rows: np.ndarray[tuple[int, int], np.dtype[np.uint8]],
@@ -208,8 +246,8 @@ class _Scan:
             )
         if not self.hits:
             return (
-                "page tables found, but no KDBG block: the kernel's data pages are not in the image, "
-                "or the kernel is Windows 8 or later and encodes it"
+                "page tables found, but no KDBG block and no image of an x64 Windows kernel: its pages "
+                "are not in this file"
             )
         return (
             f"{len(self.hits)} KDBG block(s) found, the first at physical {self.hits[0]:#x}, "

@@ -10,11 +10,12 @@ import numpy as np
 from dumpscan.errors import AbsentMemory, KernelNotFound
 from dumpscan.image.opened import Hints, OpenedImage
 from dumpscan.image.physical import PhysicalMemory
-from dumpscan.kernel import build, find, machine, modules, symbols
+from dumpscan.kernel import build, c_kdbg, find, machine, modules, symbols
 from dumpscan.kernel.find import Located, Progress
 from dumpscan.kernel.kernel import Kernel
 from dumpscan.kernel.layouts import Layout, layout_for
 from dumpscan.kernel.peimage import PeHeaders, read_headers, read_pdb, read_version
+from dumpscan.kernel.typed import layout_with
 from dumpscan.memory import dtb
 from dumpscan.memory.blocks import Readable
 from dumpscan.memory.c_pte import PAE
@@ -43,7 +44,7 @@ def locate_kernel(
         located = _locate(opened.memory, opened.hints, progress)
     except KernelNotFound as error:
         raise KernelNotFound(f"{opened.path.name}: {error}{_cut_off(opened)}") from None
-    return identify(opened.memory, located, opened.hints, symbol_dirs)
+    return identify(opened.memory, located, opened.hints, symbol_dirs, progress)
 
 
 def _locate(physical: PhysicalMemory, hints: Hints, progress: Progress | None) -> Located:
@@ -62,18 +63,25 @@ def _cut_off(opened: OpenedImage) -> str:
 
 
 def identify(
-    physical: PhysicalMemory, located: Located, hints: Hints, symbol_dirs: Sequence[Path] = ()
+    physical: PhysicalMemory,
+    located: Located,
+    hints: Hints,
+    symbol_dirs: Sequence[Path] = (),
+    progress: Progress | None = None,
 ) -> Kernel:
     """Everything that follows from a located kernel."""
     memory, block = located.memory, located.kdbg
     headers = read_headers(memory, block.kern_base)
     pdb = read_pdb(memory, block.kern_base, headers) if headers else None
     shared = machine.read_shared_data(memory)
-    table = symbols.load(pdb, block.kern_base, block.addresses, symbol_dirs)
-    info, layout = _name(located, headers, pdb, hints, shared)
+    table = symbols.load(pdb, block.kern_base, block.addresses, symbol_dirs, progress)
+    if not block.va:
+        block = replace(block, addresses={**table.variables(list(c_kdbg.ADDRESSES)), **block.addresses})
+        located = replace(located, kdbg=block)
+    info, layout = _name(located, headers, pdb, hints, shared, table)
     count = machine.processor_count(memory, block.addresses.get("KiProcessorBlock"))
     memory, info = _system_space(physical, memory, info, layout, block.addresses)
-    doubts = (*_layout_notes(info, layout), *machine.processor_notes(hints, count))
+    doubts = (*_lacking(info, layout, table), *machine.processor_notes(hints, count))
     return Kernel(
         memory=memory,
         info=replace(info, notes=(*located.notes, *table.notes, *doubts)),
@@ -89,10 +97,20 @@ def identify(
     )
 
 
-def _layout_notes(info: KernelInfo, layout: Layout | None) -> tuple[str, ...]:
+def _lacking(info: KernelInfo, layout: Layout | None, table: symbols.SymbolTable) -> tuple[str, ...]:
+    """What keeps the pool from being read, in one line with what to do about it."""
+    newer = (info.build or 0) >= c_kdbg.FIRST_ENCODED and info.arch == "x64"
+    if newer and not table.symbols:
+        why = "only symbols lead to the pool figures of this Windows"
+        if info.kdbg is None:
+            why = "the debugger block (KDBG) is encoded or not in the image"
+        return (f"{why}: {symbols.wanted(info.pdb)}",)
     if layout:
         return ()
-    return (f"no structure layouts for build {info.build} {info.arch}: the pool of this kernel is not read",)
+    more = "; the symbol table does not describe them either" if newer else ""
+    return (
+        f"no structure layouts for build {info.build} {info.arch}: the pool of this kernel is not read{more}",
+    )
 
 
 def _name(
@@ -101,6 +119,7 @@ def _name(
     pdb: Pdb | None,
     hints: Hints,
     shared: machine.SharedData | None,
+    table: symbols.SymbolTable,
 ) -> tuple[KernelInfo, Layout | None]:
     """Identity of the kernel and the layouts that its build calls for."""
     memory, block = located.memory, located.kdbg
@@ -111,9 +130,9 @@ def _name(
         resource.text if resource else None, hints.build
     )
     version, version_from = build.version_of(resource, lab, pdb, headers.timestamp if headers else None)
-    number = _build_number(lab, hints, version)
+    number = _build_number(lab, hints, version, shared)
     pack = build.service_pack_of(csd_version(memory, block.addresses), number, version, lab)
-    layout = layout_for(number or 0, arch, pae, pack)
+    layout = layout_with(table.types, number or 0, arch, layout_for(number or 0, arch, pae, pack))
     branch = lab.branch if lab and lab.branch != "unknown" else build.branch_by_revision(number, version)
     internal = resource.internal_name if resource else None
     product_type = shared.product_type if shared and shared.product_type else hints.product_type
@@ -138,13 +157,20 @@ def _name(
         multiprocessor=build.is_multiprocessor(pdb.name if pdb else None, internal),
         checked=hints.checked,
         version_from=version_from,
-        kdbg=hex(block.va),
+        kdbg=hex(block.va) if block.va else None,
     )
     return info, layout
 
 
-def _build_number(lab: build.BuildLab | None, hints: Hints, version: str | None) -> int | None:
-    candidates = (lab.build if lab else None, int(version.split(".")[2]) if version else None, hints.build)
+def _build_number(
+    lab: build.BuildLab | None, hints: Hints, version: str | None, shared: machine.SharedData | None
+) -> int | None:
+    candidates = (
+        lab.build if lab else None,
+        int(version.split(".")[2]) if version else None,
+        hints.build,
+        shared.build if shared else None,
+    )
     return next((number for number in candidates if number in _KNOWN_BUILDS), None)
 
 
@@ -189,7 +215,8 @@ def _system_space(
 ) -> tuple[PagedMemory, KernelInfo]:
     """Swap a scanned address space for the System process's own, which never goes away."""
     # Where an Itanium kernel keeps a process's roots is not known (facts/ia64.md 3).
-    if info.found_by != "KDBG scan" or layout is None or info.arch == "ia64":
+    scanned = info.found_by in ("KDBG scan", find.IMAGE_SCAN)
+    if not scanned or layout is None or info.arch == "ia64":
         return memory, info
     try:
         process = memory.pointer(addresses["PsActiveProcessHead"]) - layout.process_links

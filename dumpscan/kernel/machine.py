@@ -30,6 +30,7 @@ class SharedData:
     product_type: int | None
     major: int
     minor: int
+    build: int | None = None
 
 
 def read_shared_data(memory: VirtualMemory) -> SharedData | None:
@@ -44,7 +45,9 @@ def read_shared_data(memory: VirtualMemory) -> SharedData | None:
     kind, valid, major, minor = struct.unpack_from("<IB3xII", page, c_shared.PRODUCT_TYPE)
     if not 3 <= major <= 10:
         return None
-    return SharedData(interrupt, system, kind if valid or kind in (1, 2, 3) else None, major, minor)
+    build = int.from_bytes(page[c_shared.BUILD_NUMBER : c_shared.BUILD_NUMBER + 2], "little")
+    known = kind if valid or kind in (1, 2, 3) else None
+    return SharedData(interrupt, system, known, major, minor, build if major >= 10 else None)
 
 
 def processor_count(memory: VirtualMemory, block: int | None) -> int | None:

@@ -31,7 +31,6 @@ _BATCH = 2048
 _MZ = 0x5A4D
 _DLL_BASE = 0x30
 _AMD64 = 0x8664
-_MOST_SPACES = 64
 
 
 def without_block(base: int, addresses: dict[str, int] | None = None) -> Kdbg:
@@ -92,16 +91,12 @@ def _images(
             yield int(vas[at + i])
 
 
-def moved_spaces(physical: PhysicalMemory) -> list[PagedMemory]:
-    """Address spaces of x64 systems whose page tables are mapped at a random place, the first few."""
+def moved_spaces(physical: PhysicalMemory) -> Iterator[PagedMemory]:
+    """Address spaces of x64 systems whose page tables are mapped at a random place."""
     scratch = np.empty((dtb.CHUNK, PAGE), np.uint8)
-    found: list[PagedMemory] = []
     for pfns in dtb.chunks(physical):
         rows, present = physical.pages(pfns, scratch)
         for candidate in dtb.find_moved(rows if bool(present.all()) else rows[present], pfns[present]):
             paging = dtb.settle(physical, candidate.paging, candidate.dtb)
             if paging is not None:
-                found.append(PagedMemory(physical, paging, candidate.dtb))
-        if len(found) >= _MOST_SPACES:
-            break
-    return found
+                yield PagedMemory(physical, paging, candidate.dtb)

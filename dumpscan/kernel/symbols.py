@@ -84,12 +84,12 @@ def load(
 
 
 def wanted(pdb: Pdb | None) -> str:
-    """What to look for, and what to do with it, in half a sentence."""
+    """What is needed, in half a sentence."""
     if pdb is None:
-        return "a symbol table is needed (--symbols DIR), but the kernel's PDB record is not in the image"
+        return "symbols are needed, but the kernel's PDB record is not in the image, so which ones is unknown"
     return (
-        f"needed is {pdb.name} {pdb.guid} age {pdb.age}: give --symbols DIR with that PDB or its volatility3 "
-        "table"
+        f"give --symbols DIR with {pdb.name} {pdb.guid} age {pdb.age} in it, or the volatility3 table of "
+        "that PDB"
     )
 
 

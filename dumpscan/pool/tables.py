@@ -14,8 +14,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from dumpscan.kernel.c_kdbg import FIRST_ENCODED
 from dumpscan.kernel.kernel import Kernel
 from dumpscan.kernel.layouts import Layout, TableDistances
+from dumpscan.kernel.symbols import wanted
 from dumpscan.pool.tags import printable
 from dumpscan.records import record, replace
 
@@ -77,7 +79,7 @@ def find_tables(kernel: Kernel) -> PoolTables:
     variable = kernel.address("PoolTrackTable")
     if layout is None or variable is None:
         what = "this kernel's layouts are not known" if layout is None else "PoolTrackTable was not found"
-        return PoolTables("unknown", notes=(f"no pool tables: {what}",))
+        return PoolTables("unknown", notes=(f"no pool tables: {what}{_missing_symbols(kernel)}",))
     table = kernel.value("PoolTrackTable")
     if table is None:
         note = f"no pool tables: the variable PoolTrackTable ({variable:#x}) is not in the image"
@@ -85,6 +87,12 @@ def find_tables(kernel: Kernel) -> PoolTables:
     if table == 0:
         return _untagged(kernel, layout, variable)
     return _tagged(kernel, layout, variable, table)
+
+
+def _missing_symbols(kernel: Kernel) -> str:
+    """What to look for, where symbols would help."""
+    newer = (kernel.info.build or 0) >= FIRST_ENCODED and kernel.info.arch == "x64"
+    return f"; {wanted(kernel.info.pdb)}" if newer and not kernel.symbols else ""
 
 
 def _flag_on(kernel: Kernel) -> bool | None:
@@ -120,6 +128,9 @@ def _tagged(kernel: Kernel, layout: Layout, variable: int, table: int) -> PoolTa
             found = _verified(kernel, layout, variable, table, candidate, values, refused)
             note = f"the big page table is not used: {'; '.join(refused)}"
             return replace(found, notes=(*found.notes[:-1], note))
+    if not refused:
+        note = f"the tracker table is not used: where its size is kept is not known{_missing_symbols(kernel)}"
+        return PoolTables("unknown", notes=(note,))
     note = "the tracker table is not used, no set of its variables passes the checks: " + "; ".join(refused)
     return PoolTables("unknown", notes=(note,))
 

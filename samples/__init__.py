@@ -10,9 +10,9 @@ mistake there cannot hide behind the same mistake here.
 
 from __future__ import annotations
 
-from .containers import CONTAINERS, write
+from .containers import CONTAINERS, fits, write
 from .machine import Machine, build
 from .options import SCENARIOS
 from .profiles import PROFILES
 
-__all__ = ["CONTAINERS", "PROFILES", "SCENARIOS", "Machine", "build", "write"]
+__all__ = ["CONTAINERS", "PROFILES", "SCENARIOS", "Machine", "build", "fits", "write"]

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from ..ram import PAGE
 from .crash import write_bitmap, write_full, write_kernel
 from .elf import write_elf32, write_elf64
 from .qemu import write_libvirt, write_libvirt_gzip, write_qemu
@@ -58,14 +59,23 @@ def container_name(machine: Machine, container: str) -> str:
     return container
 
 
+def fits(machine: Machine, container: str) -> bool:
+    """Whether the container is one for the machine: for pointers of its size, and for its pages."""
+    name = container_name(machine, container)
+    # Itanium machines leave crash dumps; a raw image of one is written for those who refuse it.
+    large = machine.ram.page == PAGE or name == "raw" or name.startswith("crash64-")
+    return CONTAINERS[name][1] in (0, machine.pointer) and large
+
+
 def write(machine: Machine, container: str, path: str | Path, *, truth: bool = False) -> Path:
     """Write the image, its page files (and `path`.truth.json); returns the image's path."""
     name = container_name(machine, container)
     if name not in CONTAINERS:
         raise ValueError(f"unknown container {container!r}; one of {', '.join(CONTAINERS)}")
-    writer, pointer = CONTAINERS[name]
-    if pointer not in (0, machine.pointer):
-        raise ValueError(f"{name} does not hold a {machine.pointer * 8}-bit machine")
+    if not fits(machine, name):
+        kind = "an Itanium" if machine.ram.page != PAGE else f"a {machine.pointer * 8}-bit"
+        raise ValueError(f"{name} does not hold {kind} machine")
+    writer, _ = CONTAINERS[name]
     target = Path(path)
     files = writer(machine, target)
     if machine.page_files is not None:

@@ -124,6 +124,8 @@ def test_figures(sample: Sample, container: str) -> None:
     check_identity(case, sample.truth)
     assert tracker_of(case) == tracker_truth(sample.truth)
     partial = container.endswith(("-kernel", "-active"))
+    if container == "hiberfil" and "ia64" in sample.machine.options.profile:
+        pytest.skip("Windows does not hibernate on Itanium")
     assert walked(case) == blocks_truth(sample.truth, "valid", *(() if partial else ("transition",)))
     result = case.verdict()
     assert result.verdict.code == sample.truth["expected"]["verdict"]

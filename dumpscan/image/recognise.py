@@ -88,6 +88,10 @@ def _refuse(source: Source, kind: str) -> None:
             f"{source.path.name}: begins like a Windows crash dump, but holds {source.take(4, 4)!r} at file "
             "offset 0x4 instead of DUMP or DU64; the header is damaged"
         )
+    if kind == "hiberlink":
+        from dumpscan.image.hibernation import refuse_link
+
+        raise refuse_link(source)
     refusal = c_magic.REFUSALS.get(kind)
     if refusal is None:
         return
@@ -121,6 +125,10 @@ def _open(source: Source, kind: str) -> OpenedImage:
         from dumpscan.image.libvirt import open_libvirt
 
         return open_libvirt(source)
+    if kind == "hiberfil":
+        from dumpscan.image.hibernation import open_hibernation
+
+        return open_hibernation(source)
     if kind == "raw":
         from dumpscan.image.raw import open_raw
 

@@ -17,6 +17,7 @@ from dumpscan.errors import AbsentMemory, KernelNotFound, MemoryFault, WrongMemo
 from dumpscan.image.opened import Hints
 from dumpscan.image.physical import PhysicalMemory
 from dumpscan.kernel import c_kdbg, kdbg, search
+from dumpscan.kernel.around import block_around
 from dumpscan.kernel.kdbg import Kdbg
 from dumpscan.memory import dtb
 from dumpscan.memory.c_pte import PAE, X64, X86, PageState, Paging
@@ -92,20 +93,10 @@ def _by_claim(memory: PagedMemory, hints: Hints) -> Located | None:
         return Located(memory, block, "dump header")
     va = kdbg.via_kpcr(memory, c_kdbg.KPCR_XP) if memory.paging.arch == "x86" else None
     block = _checked_block(memory, va) if va else None
-    return Located(memory, block, "KPCR") if block else None
-
-
-def _without_block(memory: PagedMemory, hints: Hints) -> Located | None:
-    """The kernel whose debugger block cannot be read: by the module list that the header names, or by
-    its image."""
-    if memory.paging.arch != "x64":
-        return None
-    head = hints.ps_loaded_module_list
-    base = search.by_modules(memory, head) if head else None
-    if head and base:
-        return Located(memory, search.without_block(base, {"PsLoadedModuleList": head}), "module list")
-    base = search.in_space(memory)
-    return Located(memory, search.without_block(base), IMAGE_SCAN) if base else None
+    if block:
+        return Located(memory, block, "KPCR")
+    block = block_around(memory, hints.code, _checked_block) if hints.code else None
+    return Located(memory, block, "saved processor state") if block else None
 
 
 def _checked_block(memory: PagedMemory, va: int) -> Kdbg | None:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Final
 
 from ..ram import PAGE
 from .crash import write_bitmap, write_full, write_kernel
-from .elf import write_elf32, write_elf64
+from .elf import write_elf32, write_elf64, write_virtualbox, write_xen
+from .hibernation import write_hibernation
 from .qemu import write_libvirt, write_libvirt_gzip, write_qemu
 from .raw import write_lime, write_raw, write_vmem, write_vmware
 
@@ -43,6 +44,7 @@ CONTAINERS: Final[dict[str, tuple[Writer, int]]] = {
     "lime": (write_lime, 0),
     "vmem": (write_vmem, 0),
     "vmware": (write_vmware, 0),
+    "hiberfil": (write_hibernation, 0),
     "qemu": (write_qemu, 0),
     "libvirt": (write_libvirt, 0),
     "libvirt-gzip": (write_libvirt_gzip, 0),

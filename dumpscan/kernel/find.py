@@ -99,6 +99,19 @@ def _by_claim(memory: PagedMemory, hints: Hints) -> Located | None:
     return Located(memory, block, "saved processor state") if block else None
 
 
+def _without_block(memory: PagedMemory, hints: Hints) -> Located | None:
+    """The kernel whose debugger block cannot be read: by the module list that the header names, or by
+    its image."""
+    if memory.paging.arch != "x64":
+        return None
+    head = hints.ps_loaded_module_list
+    base = search.by_modules(memory, head) if head else None
+    if head and base:
+        return Located(memory, search.without_block(base, {"PsLoadedModuleList": head}), "module list")
+    base = search.in_space(memory)
+    return Located(memory, search.without_block(base), IMAGE_SCAN) if base else None
+
+
 def _checked_block(memory: PagedMemory, va: int) -> Kdbg | None:
     try:
         block = kdbg.read_kdbg(memory, va & memory.paging.va_mask)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from ..ram import PAGE
 from .crash import write_bitmap, write_full, write_kernel
-from .elf import write_elf32, write_elf64, write_virtualbox, write_xen
+from .elf import write_elf32, write_elf64
 from .hibernation import write_hibernation
 from .qemu import write_libvirt, write_libvirt_gzip, write_qemu
 from .raw import write_lime, write_raw, write_vmem, write_vmware

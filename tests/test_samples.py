@@ -17,10 +17,18 @@ from dumpscan.case import Case
 from dumpscan.model import PoolUse
 
 RAM_MB = 24
-FORMATS = {"elf64": "elf", "elf32": "elf", "vmem": "vmware", "libvirt-gzip": "libvirt"}
+FORMATS = {
+    "elf64": "elf",
+    "elf32": "elf",
+    "virtualbox": "elf",
+    "vmem": "vmware",
+    "vmware-snapshot": "vmware",
+    "vmware-inline": "vmware",
+    "libvirt-gzip": "libvirt",
+}
 """The writer's name of a container where dumpscan's differs."""
 PAGING = ("xpsp2-x86", "xpsp3-x86-pae", "vista-sp1-x64")
-MACHINES = ("qemu", "libvirt")
+MACHINES = ("vmware-", "virtualbox", "xen", "qemu", "libvirt")
 """Containers (how their names begin) of virtual machines, which know nothing of the Windows inside: one
 profile of each paging mode goes into them."""
 

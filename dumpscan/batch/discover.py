@@ -10,7 +10,7 @@ from __future__ import annotations
 import glob
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from dumpscan.batch.addresses import is_listing, is_url, listing
@@ -93,7 +93,10 @@ def _address(url: str, *, listed: bool) -> Iterator[Found]:
         yield Found(url)
         return
     try:
-        yield from (Found(each.url, each.size, each.mtime_ns) for each in listing(url))
+        found = list(listing(url))
+        urls = frozenset(each.url for each in found)
+        for each in found:
+            yield Found(each.url, each.size, each.mtime_ns, _partner(each.url, urls.__contains__))
     except DumpscanError as error:
         if not listed:
             raise
@@ -141,12 +144,12 @@ def _file(path: str, *, named: bool) -> Found:
     if not stat.S_ISREG(state.st_mode):
         status = Status.ERROR if named else Status.SKIPPED
         return Found(path, status=status, reason="not a regular file (a device, pipe or socket)")
-    return Found(path, state.st_size, state.st_mtime_ns, _partner(path))
+    return Found(path, state.st_size, state.st_mtime_ns, _partner(path, os.path.isfile))
 
 
-def _partner(path: str) -> str | None:
+def _partner(path: str, is_file: Callable[[str], bool]) -> str | None:
     """The .vmem beside a VMware state file."""
     stem, suffix = os.path.splitext(path)
     if suffix.lower() not in _STATE_SUFFIXES:
         return None
-    return next((stem + each for each in _MEMORY_SUFFIXES if os.path.isfile(stem + each)), None)
+    return next((stem + each for each in _MEMORY_SUFFIXES if is_file(stem + each)), None)

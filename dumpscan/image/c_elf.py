@@ -86,5 +86,11 @@ QEMU_CPU = layout(0x1B0, {"version": (0, "u4"), "size": (4, "u4"), "cr": (0x188,
 VBOX_NAME, VBOX_CPU_NAME, VBOX_CORE_TYPE, VBOX_CPU_TYPE = b"VBCORE", b"VBCPU", 0xB00, 0xB01
 VBOX_CPU = layout(0x140, {"cr0": (0x120, "u8"), "cr3": (0x130, "u8"), "cr4": (0x138, "u8")})
 
+# Xen's docs/misc/dump-core-format.txt: entries of .xen_pfn and .xen_p2m (there with the machine's
+# own page number behind). All ones mean no page; volatility3 also leaves out 32 ones.
+XEN_PFN = layout(8, {"pfn": (0, "u8")})
+XEN_P2M = layout(16, {"pfn": (0, "u8"), "gmfn": (8, "u8")})
+XEN_NO_PAGE = (0xFFFFFFFF, 0xFFFFFFFFFFFFFFFF)
+
 CR0_PG = 1 << 31
 CR4_PAE = 1 << 5

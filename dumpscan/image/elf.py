@@ -21,6 +21,8 @@ from dumpscan.model import ImageInfo
 
 # Program headers beyond this are refused: QEMU writes tens, a fragmented guest thousands.
 _MAX_HEADERS = 1 << 20
+# A core has about ten sections; each name is looked for in all of them.
+_MAX_NAMES = 1 << 12
 
 
 def open_elf(source: Source) -> OpenedImage:
@@ -43,10 +45,11 @@ def open_elf(source: Source) -> OpenedImage:
             f"{source.path.name}: an ELF file, but no core (e_type {int(head['e_type'])}); it is a program "
             "or library, not a memory image"
         )
-    if has_section(source, head, wide, b".xen_p2m") or has_section(source, head, wide, b".xen_pfn"):
-        from dumpscan.image.through_volatility import open_through
+    sections = _sections(source, head, wide)
+    if b".xen_pages" in sections:
+        from dumpscan.image.xen import open_xen
 
-        return open_through(source, "xen")
+        return open_xen(source, sections)
     return _open_core(source, head, wide)
 
 
@@ -105,17 +108,20 @@ def _program_headers(source: Source, head: np.void, wide: bool) -> np.ndarray[An
     return source.table(kind, at, count, "the ELF program header table")
 
 
-def has_section(source: Source, head: np.void, wide: bool, name: bytes) -> bool:
-    """Whether an ELF file has a section ``name``; False where its section table is unusable."""
+def _sections(source: Source, head: np.void, wide: bool) -> dict[bytes, tuple[int, int]]:
+    """File offset and bytes of each named section; nothing where the section table is unusable."""
     kind = c_elf.SHDR64 if wide else c_elf.SHDR32
     count, at, strings = (int(head[field]) for field in ("e_shnum", "e_shoff", "e_shstrndx"))
-    if not count or strings >= count or int(head["e_shentsize"]) != kind.itemsize:
-        return False
-    if at + count * kind.itemsize > source.size:
-        return False
+    usable = strings < count and int(head["e_shentsize"]) == kind.itemsize
+    if not usable or at + count * kind.itemsize > source.size:
+        return {}
     table = source.table(kind, at, count, "the ELF section header table")
-    names = source.take(int(table[strings]["sh_offset"]), min(int(table[strings]["sh_size"]), 1 << 20))
-    return any(names[int(entry) :].split(b"\0")[0] == name for entry in table["sh_name"])
+    names = source.take(int(table[strings]["sh_offset"]), min(int(table[strings]["sh_size"]), _MAX_NAMES))
+    return {
+        names[start : names.find(b"\0", start)]: (int(section["sh_offset"]), int(section["sh_size"]))
+        for section in table
+        if (start := int(section["sh_name"])) < len(names)
+    }
 
 
 def _hints(cpus: list[CpuState], machine: int) -> Hints:

@@ -39,7 +39,7 @@ def open_image(path: str | os.PathLike[str]) -> OpenedImage:
     _refuse(source, kind)
     opened = _open(source, kind)
     traffic = getattr(source.data, "traffic", None)
-    return opened if traffic is None else _from_afar(opened, traffic)
+    return opened if traffic is None else _from_afar(opened, opened.traffic or traffic)
 
 
 def _from_afar(opened: OpenedImage, traffic: Traffic) -> OpenedImage:

@@ -13,11 +13,11 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import Any, BinaryIO, Protocol, cast
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 import numpy as np
 
-from dumpscan.errors import NotAnImage, UsageError
+from dumpscan.errors import ImageError, NotAnImage, UsageError
 from dumpscan.image.physical import I64, U8, FileBytes
 from dumpscan.image.source import Source
 
@@ -38,6 +38,8 @@ class Location(PurePosixPath):
     """
 
     address = ""
+    url = ""
+    """What opens the file: with all that ``address`` leaves out. Never shown."""
 
     def __str__(self) -> str:
         return self.address or super().__str__()
@@ -49,7 +51,24 @@ def location(url: str) -> Location:
     host = parts.netloc.rpartition("@")[2]
     place = Location(unquote(parts.path.rpartition("/")[2]) or host or "image")
     place.address = f"{parts.scheme}://{host}{parts.path}"
+    place.url = url
     return place
+
+
+def beside(place: Location, suffix: str) -> Source | None:
+    """The file of the same name but for its suffix, next to a remote one; None where there is none.
+
+    The query stays, so an address that is signed for one file finds none.
+    """
+    parts = urlsplit(place.url)
+    stem, dot, old = parts.path.rpartition(".")
+    if not dot or "/" in old:
+        return None
+    changed = parts._replace(path=f"{stem}.{suffix.upper() if old.isupper() else suffix}")
+    try:
+        return open_address(urlunsplit(changed))
+    except ImageError:
+        return None
 
 
 class Traffic:
@@ -59,6 +78,11 @@ class Traffic:
         self.size = 0
         self.requests = 0
         self.bytes = 0
+
+    def add(self, other: Traffic) -> None:
+        """Count what another file has cost, which was read for this one."""
+        self.requests += other.requests
+        self.bytes += other.bytes
 
     def __str__(self) -> str:
         """One line, as ``--stats`` shows it."""

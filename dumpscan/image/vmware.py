@@ -2,7 +2,7 @@
 
 The .vmem is a raw image with the device hole squeezed out. The state file beside it (same name but
 for the suffix) lists the regions; without it the layout of a machine with more than 3 GB is a
-guess, and said to be one. Old versions keep the memory inside the state file.
+guess, and said to be one. Old versions and some snapshots keep the memory inside the state file.
 Source: facts/dump-formats.md 6.
 """
 
@@ -12,7 +12,7 @@ from pathlib import Path, PurePath
 
 import numpy as np
 
-from dumpscan.errors import ImageError, UnreadableFile
+from dumpscan.errors import ImageError, UnreadableFile, UnsupportedImage
 from dumpscan.image import c_vmware
 from dumpscan.image.opened import Hints, OpenedImage
 from dumpscan.image.raw import check_plausible
@@ -21,54 +21,73 @@ from dumpscan.image.source import Source, map_file
 from dumpscan.image.vmware_state import Region, State, is_state, read_state
 from dumpscan.model import ImageInfo
 
-_STATE_SUFFIXES = (".vmss", ".vmsn")
+_STATE_SUFFIXES = ("vmss", "vmsn")
 _CR4_PAE = 1 << 5
 
 
 def open_vmware(source: Source, is_state: bool) -> OpenedImage:
-    """Open a memory file, or the state file of one (``is_state``).
+    """Open a memory file, or the state file of one (``is_state``), here or on a server.
 
     :raises UnreadableFile: a state file without its .vmem. :raises DamagedImage: the state is wrong.
     :raises NotAnImage: a .vmem that cannot be memory. :raises UnsupportedImage: compressed memory.
     """
     if not is_state:
         check_plausible(source)
-        beside = _state_beside(source.path)
-        state = read_state(beside) if beside else None
-        return _opened(source.path, source, state, beside.path.name if beside else None)
+        state, name = _state_beside(source)
+        return _opened(source.path, source, state, name)
     state = read_state(source)
-    partner = _sibling(source.path, (".vmem",))
-    if partner is not None:
-        return _opened(source.path, map_file(partner), state, source.path.name)
     if state.inline is None:
-        raise UnreadableFile(
-            f"{source.path}: a VMware state file whose memory lies in {source.path.stem}.vmem, which is not "
-            "beside it; copy that file here too"
-        )
+        partner = _sibling(source.path, "vmem")
+        if partner is None and state.packed:
+            raise UnsupportedImage(
+                f"{source.path.name}: the memory in this VMware state file is compressed; use the .vmem file"
+            )
+        if partner is None:
+            raise UnreadableFile(
+                f"{source.path}: a VMware state file whose memory lies in {source.path.stem}.vmem, which is "
+                "not beside it; copy that file here too"
+            )
+        _count(partner, source)
+        return _opened(source.path, partner, state, source.path.name)
     return _opened(source.path, source, state, source.path.name, inline=state.inline)
 
 
-def _sibling(path: PurePath, suffixes: tuple[str, ...]) -> Path | None:
-    if not isinstance(path, Path):  # remote: the state file would have an address of its own
-        return None
-    for suffix in suffixes:
+def _sibling(path: PurePath, suffix: str) -> Source | None:
+    """The file beside ``path`` with another suffix. :raises ImageError: it is there and cannot be read."""
+    if isinstance(path, Path):
         for spelling in (suffix, suffix.upper()):
-            beside = path.with_suffix(spelling)
+            beside = path.with_suffix(f".{spelling}")
             if beside.is_file():
-                return beside
-    return None
+                return map_file(beside)
+        return None
+    from dumpscan.image import remote
+
+    return remote.beside(path, suffix) if isinstance(path, remote.Location) else None
 
 
-def _state_beside(path: PurePath) -> Source | None:
+def _state_beside(source: Source) -> tuple[State | None, str | None]:
+    """The state file of a memory file and its name; none where what is there is no state file."""
     for suffix in _STATE_SUFFIXES:
-        beside = _sibling(path, (suffix,))
         try:
-            source = map_file(beside) if beside else None
+            beside = _sibling(source.path, suffix)
         except ImageError:
             continue
-        if source is not None and is_state(source):
-            return source
-    return None
+        if beside is None or not is_state(beside):
+            continue
+        state = read_state(beside)
+        _count(source, beside)
+        close = getattr(beside.data, "close", None)
+        if close is not None:
+            close()
+        return state, beside.path.name
+    return None, None
+
+
+def _count(memory: Source, state: Source) -> None:
+    """What a remote state file has cost is part of what its memory file costs."""
+    traffic = getattr(memory.data, "traffic", None)
+    if traffic is not None:
+        traffic.add(state.data.traffic)  # type: ignore[union-attr]
 
 
 def _opened(
@@ -99,7 +118,8 @@ def _opened(
         description=f"VMware memory {'inside a state file' if inline else 'file'}, {words}",
         notes=notes + found.notes,
     )
-    return OpenedImage(path, info, _hints(state), found.memory)
+    traffic = getattr(memory.data, "traffic", None)
+    return OpenedImage(path, info, _hints(state), found.memory, traffic=traffic)
 
 
 def _scaled(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from dumpscan.errors import DamagedImage, UnsupportedImage
+from dumpscan.errors import DamagedImage
 from dumpscan.image import c_vmware
 from dumpscan.image.source import Source
 
@@ -37,10 +37,14 @@ class Region(NamedTuple):
 
 
 class State(NamedTuple):
-    """What dumpscan uses of a state file. ``inline`` is (file offset, bytes) of memory in it."""
+    """What dumpscan uses of a state file.
+
+    ``inline`` is (file offset, bytes) of memory in it; ``packed``: there is some, compressed.
+    """
 
     regions: tuple[Region, ...]
     inline: tuple[int, int] | None
+    packed: bool
     cr3: tuple[int, ...]
     cr4: int | None
 
@@ -54,15 +58,11 @@ def read_state(source: Source) -> State:
     """Parse a state file. :raises DamagedImage: counts or offsets contradict the file."""
     groups = _groups(source)
     numbers: dict[tuple[bytes, tuple[int, ...]], int] = {}
-    inline = None
+    inline, packed = None, False
     for tag in _tags(source, groups.get(b"memory")):
         if tag.name == b"Memory" and tag.size > 8:
-            if tag.size != tag.full_size:
-                raise UnsupportedImage(
-                    f"{source.path.name}: the memory in this VMware state file is compressed; "
-                    "use the .vmem file"
-                )
-            inline = (tag.at, tag.size)
+            packed = tag.size != tag.full_size
+            inline = None if packed else (tag.at, tag.size)
         elif tag.size <= 8:
             numbers[tag.name, tag.indices] = int.from_bytes(source.take(tag.at, tag.size), "little")
     cr = {
@@ -71,7 +71,7 @@ def read_state(source: Source) -> State:
         if tag.name in (b"CR", b"CR64") and len(tag.indices) == 2 and tag.size <= 8
     }
     cr3 = tuple(value for (_, number), value in sorted(cr.items()) if number == 3 and value)
-    return State(_regions(source, numbers), inline, cr3, cr.get((0, 4)))
+    return State(_regions(source, numbers), inline, packed, cr3, cr.get((0, 4)))
 
 
 def _groups(source: Source) -> dict[bytes, int]:

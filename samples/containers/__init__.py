@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Final
 
 from ..ram import PAGE
 from .crash import write_bitmap, write_full, write_kernel
-from .elf import write_elf32, write_elf64
+from .elf import write_elf32, write_elf64, write_virtualbox, write_xen
 from .hibernation import write_hibernation
 from .qemu import write_libvirt, write_libvirt_gzip, write_qemu
-from .raw import write_lime, write_raw, write_vmem, write_vmware
+from .raw import write_lime, write_raw, write_vmem, write_vmware, write_vmware_inline, write_vmware_snapshot
 
 if TYPE_CHECKING:
     from ..machine import Machine
@@ -45,6 +45,10 @@ CONTAINERS: Final[dict[str, tuple[Writer, int]]] = {
     "vmem": (write_vmem, 0),
     "vmware": (write_vmware, 0),
     "hiberfil": (write_hibernation, 0),
+    "vmware-snapshot": (write_vmware_snapshot, 0),
+    "vmware-inline": (write_vmware_inline, 0),
+    "virtualbox": (write_virtualbox, 0),
+    "xen": (write_xen, 0),
     "qemu": (write_qemu, 0),
     "libvirt": (write_libvirt, 0),
     "libvirt-gzip": (write_libvirt_gzip, 0),

@@ -49,35 +49,78 @@ def regions(machine: Machine) -> list[tuple[int, int, int]]:
     return [(0, 0, 0xA0), (0x100, 0xA0, frames - 0x100)]
 
 
-def _tag(name: bytes, indices: tuple[int, ...], value: int) -> bytes:
-    """flags (index count, data bytes), name length, name, indices, u32."""
-    flags = (len(indices) << 6) | 4
+def _tag(name: bytes, indices: tuple[int, ...], value: int, width: int = 4) -> bytes:
+    """flags (index count, data bytes), name length, name, indices, value."""
+    flags = (len(indices) << 6) | width
     return (
         bytes((flags, len(name)))
         + name
         + struct.pack(f"<{len(indices)}I", *indices)
-        + struct.pack("<I", value)
+        + value.to_bytes(width, "little")
     )
 
 
-def state_file(parts: list[tuple[int, int, int]]) -> bytes:
-    """A .vmss with the one group that readers of memory need."""
+def _map(parts: list[tuple[int, int, int]]) -> bytes:
     tags = _tag(b"regionsCount", (), len(parts))
     for number, (guest, page, count) in enumerate(parts):
         tags += _tag(b"regionPPN", (number,), guest)
         tags += _tag(b"regionPageNum", (number,), page)
         tags += _tag(b"regionSize", (number,), count)
-    head = struct.pack("<III", 0xBED2BED2, 8, 1)
-    group = struct.pack("<64sQQ", b"memory", 0x100, len(tags) + 2)
-    return (head + group).ljust(0x100, b"\0") + tags + b"\0\0"
+    return tags
+
+
+def state_file(magic: int, groups: dict[bytes, bytes]) -> bytes:
+    """Header, group table and the tags of each group (the groups that readers of memory need)."""
+    out = struct.pack("<III", magic, 8, len(groups))
+    at = 0x100
+    body = b""
+    for name, tags in groups.items():
+        out += struct.pack("<64sQQ", name, at + len(body), len(tags) + 2)
+        body += tags + b"\0\0"
+    return out.ljust(at, b"\0") + body
+
+
+def _cpu(machine: Machine) -> bytes:
+    pae = machine.truth["kernel"]["pae"] or machine.pointer == 8
+    tags = b""
+    for processor in range(machine.options.processors):
+        tags += _tag(b"CR64", (processor, 0), 0x8001003B, 8)
+        tags += _tag(b"CR64", (processor, 3), machine.dtb, 8)
+        tags += _tag(b"CR64", (processor, 4), 0x6F8 if pae else 0x6D8, 8)
+    return tags
 
 
 def write_vmware(machine: Machine, path: Path) -> list[Path]:
     """`.vmem` with the hole squeezed out, and `.vmss` beside it."""
-    parts = regions(machine)
+    return _with_state(machine, path, ".vmss", state_file(0xBED2BED2, {b"memory": _map(regions(machine))}))
+
+
+def write_vmware_snapshot(machine: Machine, path: Path) -> list[Path]:
+    """`.vmem` and a `.vmsn` of a later version, with the processors' registers."""
+    groups = {b"cpu": _cpu(machine), b"memory": _map(regions(machine))}
+    return _with_state(machine, path, ".vmsn", state_file(0xBED3BED3, groups))
+
+
+def _with_state(machine: Machine, path: Path, suffix: str, content: bytes) -> list[Path]:
     with SparseFile(path) as out:
+        for guest, _, count in regions(machine):
+            out.contiguous(machine.ram, guest, count)
+    state = path.with_suffix(suffix)
+    state.write_bytes(content)
+    return [path, state]
+
+
+def write_vmware_inline(machine: Machine, path: Path) -> list[Path]:
+    """One state file of the oldest version: 32-bit sizes, the memory in it, padded to a page."""
+    parts = regions(machine)
+    size = sum(count for _, _, count in parts) * PAGE
+    name = b"Memory"
+    start = bytes((62 | 2 << 6, len(name))) + name + struct.pack("<II", 0, 0) + struct.pack("<II", size, size)
+    head = state_file(0xBED2BED0, {b"memory": _map(parts) + start})[:-2]
+    padding = -(len(head) + 2) % PAGE
+    with SparseFile(path) as out:
+        out.write(head + struct.pack("<H", padding) + bytes(padding))
         for guest, _, count in parts:
             out.contiguous(machine.ram, guest, count)
-    state = path.with_suffix(".vmss")
-    state.write_bytes(state_file(parts))
-    return [path, state]
+        out.write(b"\0\0")
+    return [path]

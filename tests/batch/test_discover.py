@@ -103,6 +103,22 @@ def test_a_state_file_knows_its_memory_file(tmp_path: Path) -> None:
     assert partners[vmem] is partners[alone] is None
 
 
+def test_a_state_file_on_a_server_knows_its_memory_file() -> None:
+    fsspec = pytest.importorskip("fsspec", reason="dumpscan[remote] is not installed")
+    fs = fsspec.filesystem("memory")
+    for name in ("m.vmem", "m.vmss", "alone.vmsn"):
+        fs.pipe_file(f"/vm-pairs/{name}", b"x")
+    try:
+        partners = {found.path: found.partner for found in discover(["memory://vm-pairs/"])}
+    finally:
+        fs.rm("/vm-pairs", recursive=True)
+    assert partners == {
+        "memory:///vm-pairs/alone.vmsn": None,
+        "memory:///vm-pairs/m.vmem": None,
+        "memory:///vm-pairs/m.vmss": "memory:///vm-pairs/m.vmem",
+    }
+
+
 def test_own_files_are_left_out(tmp_path: Path) -> None:
     a, store = touch(tmp_path, "a.dmp", "store.sqlite")
     assert paths(tmp_path, exclude=(store,)) == [a]

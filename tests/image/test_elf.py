@@ -138,3 +138,96 @@ def test_notes_that_point_nowhere_do_not_hurt(tmp_path: Path) -> None:
     opened = open_image(path)
     assert opened.hints.dtbs == ()
     assert opened.info.pages_present == 3
+
+
+def test_an_elf_version_of_0_as_virtualbox_writes_it(tmp_path: Path) -> None:
+    data = bytearray(elf(LOADS))
+    data[6] = 0
+    struct.pack_into("<I", data, 0x14, 0)
+    path = tmp_path / "vm.core"
+    path.write_bytes(data)
+    assert open_image(path).info.pages_present == 3
+
+
+@pytest.mark.parametrize("count", [0xFFFFFFFF, 1 << 20])
+def test_a_lying_count_in_section_0_costs_nothing(tmp_path: Path, count: int) -> None:
+    data = bytearray(elf(LOADS, xnum=True))
+    struct.pack_into("<I", data, int.from_bytes(data[0x28:0x30], "little") + 0x2C, count)
+    path = tmp_path / "vm.core"
+    path.write_bytes(data)
+    with pytest.raises(DamagedImage, match="program header"):
+        open_image(path)
+
+
+def test_segments_that_claim_more_than_the_file_are_truncated(tmp_path: Path) -> None:
+    data = bytearray(elf(LOADS))
+    struct.pack_into("<Q", data, 0xB0 + 0x20, 1 << 40)  # p_filesz of the last load: 1 TB
+    path = tmp_path / "vm.core"
+    path.write_bytes(data)
+    opened = open_image(path)
+    assert opened.info.truncated
+    assert (opened.info.pages_present, opened.info.pages_expected) == (3, 2 + (1 << 28))
+
+
+def xen_core(
+    numbers: list[int], listed: bytes = b".xen_pfn", gmfn: bool = False, sizes: tuple[int, int] | None = None
+) -> bytes:
+    """ELF core of a domain: .shstrtab, the list of page numbers (u64, or pairs), and .xen_pages.
+
+    Page contents are the numbers' low halves; ``sizes`` replaces those of the list and the pages.
+    """
+    names = b"\0.shstrtab\0" + listed.ljust(8, b"x") + b"\0.xen_pages\0"
+    p2m = b"".join(struct.pack("<QQ", n, 7) if gmfn else struct.pack("<Q", n) for n in numbers)
+    pages = b"".join(page(n & 0xFFFFFFFF) for n in numbers)
+    p2m_at, names_at, pages_at = 0x40, 0x40 + len(p2m), 0x1000
+    shoff = pages_at + len(pages)
+    head = struct.pack(
+        "<4sBBBB8xHHIQQQIHHHHHH", b"\x7fELF", 2, 1, 1, 0, 4, 62, 1, 0, 0, shoff, 0, 64, 56, 0, 64, 4, 1
+    )
+    out = (head + p2m + names).ljust(pages_at, b"\0") + pages + bytes(64)
+    list_size, pages_size = sizes or (len(p2m), len(pages))
+    found = [(1, 3, names_at, len(names)), (11, 1, p2m_at, list_size), (20, 1, pages_at, pages_size)]
+    for name, kind, offset, size in found:
+        out += struct.pack("<IIQQQQIIQQ", name, kind, 0, 0, offset, size, 0, 0, 0, 0)
+    return out
+
+
+@pytest.mark.parametrize("gmfn", [False, True], ids=["pfn", "p2m"])
+def test_a_xen_core_whose_pages_are_out_of_order(tmp_path: Path, gmfn: bool) -> None:
+    path = tmp_path / "xen.core"
+    numbers = [4, 2, (1 << 64) - 1, 1, 0x100000, 9]
+    path.write_bytes(xen_core(numbers, b".xen_p2m" if gmfn else b".xen_pfn", gmfn))
+    opened = open_image(path)
+    assert opened.memory is not None
+    assert (opened.info.format, opened.info.pages_present, opened.info.truncated) == ("xen", 5, False)
+    rows, mask = opened.memory.pages(np.array([2, 1, 3, 4, 9, 0x100000]))
+    assert mask.tolist() == [True, True, False, True, True, True]
+    assert [rows[i].tobytes() for i in (0, 1, 3, 4, 5)] == [page(n) for n in (2, 1, 4, 9, 0x100000)]
+
+
+def test_a_xen_core_cut_short_keeps_what_it_has(tmp_path: Path) -> None:
+    path = tmp_path / "xen.core"
+    path.write_bytes(xen_core([4, 2], sizes=(16, 1 << 50)))
+    assert open_image(path).info.pages_present == 2
+    # More numbers than pages: the rest of the list is beyond the section of pages.
+    path.write_bytes(xen_core([4, 2], sizes=(16, 4096)))
+    memory = open_image(path).memory
+    assert memory is not None
+    assert memory.present(np.array([4, 2])).tolist() == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("content", "word"),
+    [
+        (xen_core([4, 2], sizes=(1 << 60, 8192)), "xen_pfn"),
+        (xen_core([4, 4]), "both claim"),
+        (xen_core([1 << 60]), "beyond any"),
+        (xen_core([(1 << 64) - 1]), "without pages"),
+        (xen_core([4], b".xen_abc"), "without a list"),
+    ],
+)
+def test_lying_xen_cores_are_damage(tmp_path: Path, content: bytes, word: str) -> None:
+    path = tmp_path / "xen.core"
+    path.write_bytes(content)
+    with pytest.raises(DamagedImage, match=word):
+        open_image(path)

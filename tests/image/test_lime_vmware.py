@@ -143,6 +143,40 @@ def test_memory_inside_a_state_file(tmp_path: Path) -> None:
     assert opened.info.pages_present == 4
 
 
+@pytest.mark.parametrize("magic", [0xBED2BED0, 0xBAD1BAD1, 0xBED2BED2, 0xBED3BED3])
+def test_every_magic_and_its_sizes(tmp_path: Path, magic: int) -> None:
+    """Sizes of a long value are u32 where the magic's low four bits are 0, else u64; then u16 padding."""
+    body = b"".join(page(n) for n in range(4))
+    form = "<II" if magic & 0xF == 0 else "<QQ"
+    long = bytes([62 | 2 << 6, 6]) + b"Memory" + struct.pack("<II", 0, 0)
+    long += struct.pack(form, len(body), len(body)) + struct.pack("<H", 11) + b"\xcc" * 11 + body
+    content = bytearray(vmware_state(regions((0, 0, 2), (16, 2, 2)) + long))
+    struct.pack_into("<I", content, 0, magic)
+    state = tmp_path / "old.vmss"
+    state.write_bytes(content)
+    opened = open_image(state)
+    assert opened.memory is not None
+    assert opened.info.format == "vmware"
+    assert "inside a state file" in opened.info.description
+    for address, number in ((0, 0), (0x1000, 1), (0x10000, 2), (0x11000, 3)):
+        assert opened.memory.read(address, 4096) == page(number)
+
+
+def packed_state() -> bytes:
+    long = bytes([62 | 2 << 6, 6]) + b"Memory" + struct.pack("<II", 0, 0)
+    return vmware_state(regions((0, 0, 256)) + long + struct.pack("<QQH", 100, 1 << 20, 0) + bytes(100))
+
+
+def test_compressed_memory_in_a_state_file(tmp_path: Path) -> None:
+    state = tmp_path / "xp.vmss"
+    state.write_bytes(packed_state())
+    with pytest.raises(UnsupportedImage, match="compressed"):
+        open_image(state)
+    memory_file = vmem(tmp_path / "xp.vmem")
+    for path in (state, memory_file):
+        assert open_image(path).info.pages_present == 256
+
+
 def test_a_state_file_without_its_vmem_says_what_is_missing(tmp_path: Path) -> None:
     state = tmp_path / "xp.vmss"
     state.write_bytes(vmware_state(regions((0, 0, 2))))

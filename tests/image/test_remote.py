@@ -24,7 +24,7 @@ from dumpscan.image.remote import FetchedBytes, Traffic, location
 from dumpscan.image.source import is_address
 from samples import build, write
 from tests.image.servers import NGINX, RangeServer, nginx, range_server
-from tests.image.writers import header32, page
+from tests.image.writers import header32, page, regions, vmware_state
 
 ROOT = Path(__file__).parents[2]
 SIZE = 2 << 30
@@ -163,6 +163,36 @@ EXPECTED = page(0x10) + page(0x80) + page(0x81) + page(0x50)
 
 def test_pages_over_http(server: RangeServer) -> None:
     assert read_all(server.url("ok", "small.dmp?token=1")) == EXPECTED
+
+
+@pytest.mark.parametrize("suffix", ["vmss", "vmsn"])
+@pytest.mark.parametrize("asked", ["vmem", "state"])
+def test_a_vmware_state_file_beside_its_memory(
+    server: RangeServer, folder: Path, suffix: str, asked: str
+) -> None:
+    memory_file, state = folder / "xp.vmem", folder / f"xp.{suffix}"
+    memory_file.write_bytes(b"".join(page(n) for n in range(256)))
+    state.write_bytes(vmware_state(regions((0, 0, 0x80), (0x100000, 0x80, 0x80))))
+    try:
+        opened = open_image(server.url("ok", f"{'xp.vmem' if asked == 'vmem' else state.name}?token=1"))
+    finally:
+        state.unlink()
+    assert opened.memory is not None
+    assert opened.memory.read(0x1_0000_1000, 4096) == page(0x81)
+    assert not opened.memory.present(np.array([0x80]))[0]
+    assert state.name in opened.info.description and "token" not in str(opened.path)
+    assert opened.traffic is not None
+    # The state file's bytes are counted with the memory file's, which alone is what 'bytes' means.
+    assert (opened.traffic.size, opened.info.bytes) == (1 << 20, 1 << 20)
+    refused = len(b"no such file") if (asked, suffix) == ("vmem", "vmsn") else 0
+    assert opened.traffic.bytes == server.sent - refused
+
+
+def test_a_vmem_on_a_server_without_state_file_is_one_to_one(server: RangeServer, folder: Path) -> None:
+    (folder / "alone.vmem").write_bytes(b"".join(page(n) for n in range(256)))
+    opened = open_image(server.url("ok", "alone.vmem"))
+    assert opened.memory is not None
+    assert opened.memory.read(0x80000, 4096) == page(0x80)
 
 
 @pytest.mark.parametrize("manner", ["drops", "busy", "unmarked"])

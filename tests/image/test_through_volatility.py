@@ -21,35 +21,6 @@ from tests.image.writers import header32, lime_chunk, page
 framework = pytest.importorskip("volatility3.framework", reason="needs volatility3")
 
 
-def xen_core(pfns: list[int]) -> bytes:
-    """ELF core of an HVM guest: sections .shstrtab, .xen_pfn (u64 each) and .xen_pages."""
-    names = b"\0.shstrtab\0.xen_pfn\0.xen_pages\0"
-    p2m = b"".join(struct.pack("<Q", pfn) for pfn in pfns)
-    pages = b"".join(page(pfn) for pfn in pfns)
-    p2m_at, names_at = 0x40, 0x40 + len(p2m)
-    pages_at, shoff = 0x1000, 0x1000 + len(pages)
-    head = struct.pack(
-        "<4sBBBB8xHHIQQQIHHHHHH", b"\x7fELF", 2, 1, 1, 0, 4, 62, 1, 0, 0, shoff, 0, 64, 56, 0, 64, 4, 1
-    )
-    out = head + p2m + names
-    out += bytes(0x1000 - len(out)) + pages + bytes(64)
-    found = [(1, 3, names_at, len(names)), (11, 1, p2m_at, len(p2m)), (20, 1, pages_at, len(pages))]
-    for name, kind, offset, size in found:
-        out += struct.pack("<IIQQQQIIQQ", name, kind, 0, 0, offset, size, 0, 0, 0, 0)
-    return out
-
-
-def test_a_xen_core_whose_pages_are_out_of_order(tmp_path: Path) -> None:
-    path = tmp_path / "xen.core"
-    path.write_bytes(xen_core([4, 2, 1, 9]))
-    opened = open_image(path)
-    assert opened.memory is not None
-    assert opened.info.format == "xen"
-    rows, mask = opened.memory.pages(np.array([2, 1, 3, 4, 9]))
-    assert mask.tolist() == [True, True, False, True, True]
-    assert [rows[i].tobytes() for i in (0, 1, 3, 4)] == [page(n) for n in (2, 1, 4, 9)]
-
-
 def avml(frames: bytes, last: int = 4095) -> bytes:
     return struct.pack("<4sIQQQ", b"AVML", 2, 0, last, 0) + frames + struct.pack("<Q", len(frames))
 
@@ -165,8 +136,8 @@ def test_a_bare_file_layer_is_flat(tmp_path: Path, closing: list[Any]) -> None:
 def test_opening_leaves_the_log_level_of_volatility3_alone(tmp_path: Path) -> None:
     logger = logging.getLogger("volatility3")
     before = logger.level
-    path = tmp_path / "vm.save"
-    path.write_bytes(xen_core([4])[:0x1100])
+    path = tmp_path / "a.avml"
+    path.write_bytes(avml(STREAM_ID + b"\x01" + (4 + 100).to_bytes(3, "little") + bytes(104)))
     with pytest.raises(ImageError):
         open_image(path)
     assert logger.level == before

@@ -131,11 +131,16 @@ def product_of(build: int | None, arch: str, product_type: int | None) -> str | 
     if build == 3790:
         workstation64 = arch == "x64" and product_type == 1
         return "Windows XP Professional x64 Edition" if workstation64 else "Windows Server 2003"
-    if build and build >= 22000 and not server:
-        return "Windows 11"
     if build and build >= _FIRST_WINDOWS_10:
-        return "Windows Server 2016 or later" if server else "Windows 10"
+        return _ten_or_later(build, server)
     return names.get(build or 0)
+
+
+def _ten_or_later(build: int, server: bool) -> str:
+    if not server:
+        return "Windows 11" if build >= c_builds.FIRST_WINDOWS_11 else "Windows 10"
+    release = c_builds.SERVERS.get(build)
+    return f"Windows Server {release}" if release else "Windows Server"
 
 
 def is_multiprocessor(*names: str | None) -> bool | None:

@@ -51,6 +51,14 @@ NT_VERSIONS: dict[int, str] = {
 }
 """Build number -> NT version, for texts that carry only build and revision. Windows 10: 10.0."""
 
+FIRST_WINDOWS_11 = 22000
+SERVERS: dict[int, str] = {
+    14393: "2016", 16299: "version 1709", 17134: "version 1803", 17763: "2019", 18362: "version 1903",
+    18363: "version 1909", 19041: "version 2004", 19042: "version 20H2", 20348: "2022",
+    25398: "version 23H2", 26100: "2025",
+}  # fmt: skip
+"""Build -> release of Windows Server, from 10.0 on (Microsoft's pages of release information)."""
+
 XP_SERVICE_PACKS: tuple[tuple[int, int, int], ...] = ((1106, 1999, 1), (2180, 3999, 2), (5512, 7999, 3))
 """Revision ranges (first, last, service pack) of 5.1.2600 [INF from the revision table]."""
 

@@ -22,7 +22,7 @@ from dumpscan.model import (
     Tool,
     Verdict,
 )
-from dumpscan.verdict import advice, words
+from dumpscan.verdict import advice, newer, words
 from dumpscan.verdict.fixstate import decide
 from dumpscan.verdict.observe import Observation
 from dumpscan.verdict.settings import Settings
@@ -113,7 +113,9 @@ def conclude(
         if _in_step_but_freed(signature):
             about = f"{_counts(seen, tags)}: numbers in step but freed often: compare two images"
             return Judgement("inconclusive", about, advice.compare_two(pool))
-        return Judgement("inconclusive", _unknown_summary(pool), advice.unknown(pool, drivers))
+        return newer.without_symbols(kernel, pool) or Judgement(
+            "inconclusive", _unknown_summary(pool), advice.unknown(pool, drivers)
+        )
     code = CODES[signature.state, fix.state]
     return Judgement(code, _leak_summary(signature.state, fix, seen, tags), advice.leak(code, fix, kernel))
 

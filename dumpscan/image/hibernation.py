@@ -19,7 +19,7 @@ from dumpscan.image.hibernation_memory import HibernationMemory
 from dumpscan.image.opened import Hints, OpenedImage
 from dumpscan.image.source import Source
 from dumpscan.model import ImageInfo
-from dumpscan.records import record
+from dumpscan.records import record, replace
 
 # A resumed file's first block lies within these pages (volatility v2).
 _FIRST_PAGES = 10
@@ -27,14 +27,23 @@ _FIRST_PAGES = 10
 _TIMES = range(126_227_808_000_000_000, 157_784_544_000_000_000)
 _TEN_YEARS = 10 * 366 * 86_400 * 10_000_000
 
+_GUESS = (
+    "the first range table and the blocks behind it do not agree: the layout is a guess, and pages may lie "
+    "at other addresses"
+)
+
 
 @record
 class _Read:
-    """A form of file, its first range table, and what the header says where there is one."""
+    """A form of file, its first range table, and what the header says where there is one.
+
+    ``exact``: the first table's blocks hold just the pages that it lists.
+    """
 
     form: c.Form
     table: int
     header: np.void | None
+    exact: bool = False
 
 
 def open_hibernation(source: Source) -> OpenedImage:
@@ -68,7 +77,7 @@ def open_hibernation(source: Source) -> OpenedImage:
         pages_expected=index.pages_listed,
         truncated=index.truncated,
         description=_described(read, index.tables, len(index.places.first)),
-        notes=(*_state_notes(signature), *index.notes),
+        notes=(*_state_notes(signature), *(() if read.exact else (_GUESS,)), *index.notes),
     )
     return OpenedImage(source.path, info, _hints(source, read), memory)
 
@@ -110,7 +119,7 @@ def _recognised(source: Source, zeroed: bool) -> _Read | None:
         named = read.header is not None and int(read.header["LengthSelf"]) == form.length_self
         score = (exact, named, _registers(source, form) is not None)
         if best is None or score > best[0]:
-            best = score, read
+            best = score, replace(read, exact=exact > 1)
     return best[1] if best else None
 
 

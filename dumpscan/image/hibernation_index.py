@@ -103,6 +103,18 @@ class _Blocks:
             at = mark + c.BLOCK_HEADER + -(-size // 8) * 8
         return found, at, ""
 
+    def follow_table(self, table: Table, base: int) -> tuple[int, int, str]:
+        """As :meth:`follow`, for a table's blocks; more than it lists is a fault too.
+
+        Behind the last table lies what an earlier hibernation left.
+        """
+        later = table.next > table.page
+        stop = min(table.next * c.PAGE, self.source.size) if later else self.source.size
+        found, end, why = self.follow((table.page + 1) * c.PAGE, stop, table.pages, base)
+        if later and not why and (found > table.pages or self._mark(end, stop) is not None):
+            why = "its blocks hold more pages than it lists, so that pages may lie at other addresses"
+        return found, end, why
+
     def _mark(self, at: int, stop: int) -> int | None:
         """The next block header; usually exactly at ``at``."""
         last = min(stop, self.source.size) - c.BLOCK_HEADER
@@ -137,17 +149,8 @@ def fit(source: Source, page: int, form: c.Ranges) -> int:
     table = read_table(source, page, form)
     if table is None:
         return 0
-    stop = _stop(source, table)
-    blocks = _Blocks(source)
-    found, at, _ = blocks.follow((page + 1) * c.PAGE, stop, table.pages, 0)
-    if not found:
-        return 0
-    return 2 if found == table.pages and blocks.follow(at, stop, 1, 0)[0] == 0 else 1
-
-
-def _stop(source: Source, table: Table) -> int:
-    """Blocks of a table end before the next one; tables are written in file order."""
-    return min(table.next * c.PAGE, source.size) if table.next > table.page else source.size
+    found, why = _Blocks(source).follow_table(table, 0)[::2]
+    return (2 if found == table.pages and not why else 1) if found else 0
 
 
 def build_index(source: Source, page: int, form: c.Ranges) -> Index:
@@ -163,7 +166,7 @@ def build_index(source: Source, page: int, form: c.Ranges) -> Index:
     table = read_table(source, page, form)
     while table is not None:
         seen.add(table.page)
-        found, end, why = blocks.follow((table.page + 1) * c.PAGE, _stop(source, table), table.pages, base)
+        found, end, why = blocks.follow_table(table, base)
         if why:
             truncated |= end + c.BLOCK_SEARCH >= source.size
             notes.append(f"range table at file offset {table.page * c.PAGE:#x}: {why}")

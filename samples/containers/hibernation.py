@@ -67,8 +67,6 @@ def write_hibernation(
     machine: Machine, path: Path, *, shape: str = "", signature: bytes = b"", compressed: int = 4
 ) -> list[Path]:
     """One block in `compressed` is. `signature` of four zeros: as after a resume, without a header page."""
-    if machine.options.kernel.profile.machine not in ("x86", "x64"):
-        raise ValueError(f"Windows does not hibernate on {machine.options.kernel.profile.machine}")
     form = SHAPES[shape or shape_of(machine)]
     runs = _runs(np.flatnonzero(machine.ram.present & machine.ram.touched))
     first_table = max(3, form.state_page + 1)

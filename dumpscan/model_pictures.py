@@ -42,7 +42,8 @@ class PoolMap:
     Letters A, B ... are the ``tags``, the signature's first; ``&`` is several of the signature's tags
     together, ``o`` other tags, ``-`` free blocks only, ``x`` not in the image, ``p`` paged out, ``?``
     in the image but neither small blocks nor a listed large allocation, ``.`` not in use. ``pages``
-    counts pages by such a sign. ``omitted`` pages are in segments too small to be listed.
+    counts pages by such a sign. ``omitted`` pages are in segments too small to be listed. A page has
+    ``page_size`` bytes.
     """
 
     pool: str
@@ -51,6 +52,7 @@ class PoolMap:
     pages: Mapping[str, int] = field(default_factory=dict)
     segments: tuple[MapSegment, ...] = ()
     omitted: int = 0
+    page_size: int = 4096
 
 
 @record

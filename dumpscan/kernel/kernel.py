@@ -42,6 +42,11 @@ class Kernel:
     source: str = "KDBG"
     symbols: Mapping[str, int] = field(default_factory=dict)
 
+    @property
+    def page_size(self) -> int:
+        """Bytes of a page."""
+        return self.memory.paging.page_size
+
     def address(self, name: str) -> int | None:
         """Address of a kernel variable: from the symbol table if there is one, else from KDBG."""
         found = self.symbols.get(name) or self.variables.get(name)

@@ -79,6 +79,7 @@ class Layout:
     wide_counts: bool = False
     unwalkable: str | None = None
     header_split: str = "8/8/8/8"
+    page_size: int = 4096
 
 
 _TRACKER32: Names = (
@@ -325,8 +326,8 @@ _X64 = {
 
 # Itanium: as the 64-bit build of the same version ([INF], facts/ia64.md 4); what differs is the pool
 # header ([1S] for 5.2, [INF] for 6.0), which the walk tests.
-W2003_IA64 = replace(W2003_X64, name="5.2 ia64", header_split="9/7/9/7", big_unit=8192)
-VISTA_IA64 = replace(VISTA_X64, name="6.0 ia64", header_split="9/7/9/7")
+W2003_IA64 = replace(W2003_X64, name="5.2 ia64", header_split="9/7/9/7", page_size=8192, big_unit=8192)
+VISTA_IA64 = replace(VISTA_X64, name="6.0 ia64", header_split="9/7/9/7", page_size=8192)
 
 
 def layout_for(build: int, arch: str, pae: bool, service_pack: int | None = None) -> Layout | None:

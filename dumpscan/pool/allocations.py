@@ -18,7 +18,7 @@ from dumpscan.kernel.kernel import Kernel
 from dumpscan.kernel.layouts import Layout
 from dumpscan.pool.bigpages import BigPages, read_big_pages
 from dumpscan.pool.chains import ChainWalker, KeyFormat
-from dumpscan.pool.pagemap import PAGE, PoolMap, PoolPages, map_pool
+from dumpscan.pool.pagemap import PoolMap, PoolPages, map_pool
 from dumpscan.pool.pages import BATCH, Batch, block_tags, searched, walk_batches
 from dumpscan.pool.tables import find_tables
 from dumpscan.pool.tags import decode_tags, matching_values
@@ -121,7 +121,7 @@ def _large(kernel: Kernel, layout: Layout, big: BigPages | None, wanted: Filter)
     elif not wanted.tags:
         pool = map_pool(kernel, None)
         found = find_untracked(pool, _foreign(kernel, layout, pool), None)
-        size = found.pages * PAGE
+        size = found.pages * kernel.page_size
         tags = np.zeros(len(size), np.uint32)
         kept = wanted.keep(tags, size, found.paged)
         yield _big(kernel, found.va[kept], size[kept], tags[kept], found.paged[kept], False)

@@ -22,7 +22,6 @@ from dumpscan.pool.tables import PoolTables
 from dumpscan.pool.tags import decode_tag, strip_protected
 from dumpscan.records import record, replace
 
-PAGE = 4096
 _ENTRIES_AT_ONCE = 1 << 16
 
 
@@ -42,18 +41,19 @@ class BigPages:
     live: Mask
     coverage: float
     damaged: int = 0
+    page_size: int = 4096
 
     def of(self, live: bool) -> BigPages:
         """Only the live entries, or only the freed ones."""
         keep = self.live == live
         return BigPages(
             self.va[keep], self.tag[keep], self.size[keep], self.paged[keep], self.live[keep],
-            self.coverage, self.damaged,
+            self.coverage, self.damaged, self.page_size,
         )
 
     def costs(self) -> dict[tuple[str, str], int]:
         """Bytes of whole pages that live allocations take, by (tag, "paged" or "nonpaged")."""
-        rounded = replace(self, size=-(-self.size // PAGE) * PAGE)
+        rounded = replace(self, size=-(-self.size // self.page_size) * self.page_size)
         return {key: use.bytes for key, use in rounded.by_tag().items()}
 
     def by_tag(self) -> dict[tuple[str, str], BigUse]:
@@ -109,13 +109,16 @@ def _entries(kernel: Kernel, layout: Layout, rows: Any, coverage: float) -> BigP
     live = (va & np.uint64(1)) == 0
     va &= ~np.uint64(1)
     size = rows["size"].astype(np.int64) * layout.big_unit
-    good = (va % np.uint64(PAGE) == 0) & (va >= np.uint64(kernel.memory.paging.kernel_start)) & (size > 0)
+    good = (va % np.uint64(kernel.page_size) == 0) & (size > 0)
+    good &= va >= np.uint64(kernel.memory.paging.kernel_start)
     order = np.flatnonzero(good)
     order = order[np.argsort(va[order], kind="stable")]
     paged = _paged(kernel, rows, va)
     tag = strip_protected(rows["key"])
     damaged = int(len(rows) - len(order))
-    return BigPages(va[order], tag[order], size[order], paged[order], live[order], coverage, damaged)
+    return BigPages(
+        va[order], tag[order], size[order], paged[order], live[order], coverage, damaged, kernel.page_size
+    )
 
 
 def _paged(kernel: Kernel, rows: Any, va: U64) -> Mask:

@@ -230,7 +230,7 @@ def _reconciled(
     from dumpscan.pool.reconcile import reconcile
 
     costs = found.big.costs() if found.big else {}
-    return reconcile(tracked, walked, costs, found.walk.pool.away())
+    return reconcile(tracked, walked, costs, found.walk.pool.away(), found.walk.pool.page_size)
 
 
 def _coverage(found: _Sources) -> Coverage:

@@ -73,13 +73,13 @@ class KeyFormat:
 class ChainWalker:
     """Walks batches of at most ``batch`` pages; buffers are allocated once and reused."""
 
-    def __init__(self, layout: Layout, batch: int = 2048, page_size: int = 4096) -> None:
+    def __init__(self, layout: Layout, batch: int = 2048) -> None:
         self.layout = layout
         self.form = header_format(layout)
-        self.page_size = page_size
+        self.page_size = layout.page_size
         self.batch = batch
         self._flags = _flag_table(self.form, type_rules(layout))
-        self._words = page_size // _WORD
+        self._words = self.page_size // _WORD
         # A step in words: the size field, shifted so that units become words of eight bytes.
         self._unit_bits = (self.form.unit // _WORD).bit_length() - 1
         self._step_shift = self.form.size_shift - self._unit_bits

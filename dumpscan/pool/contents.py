@@ -20,7 +20,7 @@ from dumpscan.kernel.layouts import Layout
 from dumpscan.pool.allocations import Filter
 from dumpscan.pool.bigpages import BigPages, read_big_pages
 from dumpscan.pool.chains import ChainWalker, KeyFormat
-from dumpscan.pool.pagemap import HELD_STATES, PAGE, PoolMap, PoolPages, map_pool
+from dumpscan.pool.pagemap import HELD_STATES, PoolMap, PoolPages, map_pool
 from dumpscan.pool.pages import BATCH, Batch, block_tags, searched, walk_batches
 from dumpscan.pool.tables import find_tables
 from dumpscan.records import record, replace
@@ -126,10 +126,11 @@ class ContentReader:
         kept = kept[:_MOST_LARGE]
         kept = kept[self.kernel.memory.readable(live.va[kept])]
         pas, _ = self.kernel.memory.translate(live.va[kept])
-        pages, present = self.kernel.memory.physical.pages((pas >> np.uint64(12)).astype(np.int64))
+        pfns = (pas // np.uint64(self.kernel.page_size)).astype(np.int64)
+        pages, present = self.kernel.memory.physical.pages(pfns)
         kept, pages = kept[present], pages[present]
         for rows, key in _classes(live.tag[kept], live.size[kept], live.paged[kept]):
-            width = min(int(live.size[kept[rows[0]]]), PAGE) // _WORD * _WORD
+            width = min(int(live.size[kept[rows[0]]]), pages.shape[1]) // _WORD * _WORD
             if width:
                 yield Contents(*key, 0, live.va[kept[rows]], pages[rows, :width])
 

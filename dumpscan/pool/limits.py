@@ -11,7 +11,6 @@ from dumpscan.kernel.kernel import Kernel
 from dumpscan.model import PoolLimits
 from dumpscan.records import record
 
-PAGE = 4096
 _MAX_PAGED_POOLS = 64
 _MAX_PAGES = 1 << 36
 """Pages of the largest address space (48 bits): more is no count of pages."""
@@ -90,8 +89,9 @@ def read_limits(kernel: Kernel, tracked: dict[str, int] | None = None) -> Limits
         ("paged", _paged_counter(kernel), kernel.value("MmSizeOfPagedPoolInBytes")),
         ("nonpaged", kernel.value("MmAllocatedNonPagedPool"), kernel.value("MmMaximumNonPagedPoolInBytes")),
     ):
-        pages = _settle(name, descriptors.pages(name == "paged"), _sane(counter), limit, notes)
-        used = None if pages is None else pages * PAGE
+        most = limit // kernel.page_size if limit else None
+        pages = _settle(name, descriptors.pages(name == "paged"), _sane(counter), most, notes)
+        used = None if pages is None else pages * kernel.page_size
         _check_tracked(name, used, (tracked or {}).get(name), notes)
         pools[name] = PoolLimits(used, limit or None, used / limit if used is not None and limit else None)
     return Limits(pools["paged"], pools["nonpaged"], descriptors, tuple(notes))
@@ -108,12 +108,12 @@ def _sane(pages: int | None) -> int | None:
 
 
 def _settle(
-    name: str, described: int | None, counted: int | None, limit: int | None, notes: list[str]
+    name: str, described: int | None, counted: int | None, most: int | None, notes: list[str]
 ) -> int | None:
     """The pages in use by the two counts. A count beyond the maximum is not believed."""
-    if limit:
-        described = described if described is not None and described * PAGE <= limit else None
-        counted = counted if counted is not None and counted * PAGE <= limit else None
+    if most is not None:
+        described = described if described is not None and described <= most else None
+        counted = counted if counted is not None and counted <= most else None
     if described is None or counted is None:
         return counted if described is None else described
     if abs(described - counted) > max(described, counted) // 4:

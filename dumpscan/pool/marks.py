@@ -18,7 +18,6 @@ from dumpscan.image.physical import I64, U8, U64, Mask, scattered
 from dumpscan.kernel.kernel import Kernel
 from dumpscan.memory.c_pte import PAGE_FILE_FRAMES
 
-PAGE = 4096
 _MAX_BITS = 1 << 25
 """Bits of a paged pool bitmap: 128 GB of pool, the largest range of the kernels read here."""
 
@@ -39,10 +38,11 @@ class PageMap(NamedTuple):
     first: int
     marks: Marks
     allocated: Mask
+    page_size: int = 4096
 
     def at(self, vas: U64) -> Marks:
         """Marks of given pages; pages outside the bitmaps are unknown."""
-        index = (vas - np.uint64(self.first)) // np.uint64(PAGE)
+        index = (vas - np.uint64(self.first)) // np.uint64(self.page_size)
         inside = (vas >= np.uint64(self.first)) & (index < np.uint64(len(self.allocated)))
         at = np.where(inside, index, np.uint64(0)).astype(np.int64)
         return Marks(*(mask[at] & inside for mask in self.marks))
@@ -54,7 +54,7 @@ def paged_pool_map(kernel: Kernel, start: int, end: int) -> PageMap | None:
     info = kernel.address("MmPagedPoolInformation")
     if info is None or "allocation_map" not in fields:
         return None
-    pages = (end - start) // PAGE
+    pages = (end - start) // kernel.page_size
     map_bits = _bitmap(kernel, info + fields["allocation_map"], pages)
     end_bits = _bitmap(kernel, info + fields["end_map"], pages)
     if map_bits is None or end_bits is None:
@@ -66,7 +66,8 @@ def paged_pool_map(kernel: Kernel, start: int, end: int) -> PageMap | None:
     before[1:] = ~allocated[:-1] | ends[:-1]
     sure = known.copy()
     sure[1:] &= known[:-1]
-    return PageMap(start, Marks(allocated & before, allocated & ends, sure), allocated & known)
+    marks = Marks(allocated & before, allocated & ends, sure)
+    return PageMap(start, marks, allocated & known, kernel.page_size)
 
 
 def _bitmap(kernel: Kernel, pointer: int, pages: int) -> tuple[Mask, Mask] | None:
@@ -104,17 +105,18 @@ def pfn_marks(kernel: Kernel, pfns: I64) -> Marks | None:
 
 def _bytes_at(kernel: Kernel, vas: U64) -> tuple[U8, Mask]:
     """One byte at each address, and which are known. Addresses in any order; memory is bounded."""
-    pages, inverse = np.unique(vas // np.uint64(PAGE), return_inverse=True)
+    page = np.uint64(kernel.page_size)
+    pages, inverse = np.unique(vas // page, return_inverse=True)
     values, known = np.zeros(len(vas), np.uint8), np.zeros(len(vas), np.bool_)
     order = np.argsort(inverse, kind="stable")
     bounds = np.searchsorted(inverse[order], np.arange(0, len(pages) + _DATABASE_PAGES, _DATABASE_PAGES))
     for part in range(len(bounds) - 1):
         first = part * _DATABASE_PAGES
-        some = pages[first : first + _DATABASE_PAGES] * np.uint64(PAGE)
+        some = pages[first : first + _DATABASE_PAGES] * page
         rows, good = _pages_at(kernel, some)
         mine = order[bounds[part] : bounds[part + 1]]
         row = inverse[mine] - first
-        values[mine] = rows[row, (vas[mine] % np.uint64(PAGE)).astype(np.int64)]
+        values[mine] = rows[row, (vas[mine] % page).astype(np.int64)]
         known[mine] = good[row]
     values[~known] = 0
     return values, known
@@ -124,7 +126,7 @@ def _pages_at(kernel: Kernel, vas: U64) -> tuple[U8, Mask]:
     memory = kernel.memory
     readable = memory.readable(vas)
     pas, _ = memory.translate(vas)
-    pfns = (pas >> np.uint64(12)).astype(np.int64)
+    pfns = (pas // np.uint64(kernel.page_size)).astype(np.int64)
     with scattered(memory.physical, pfns):
         rows, present = memory.physical.pages(pfns)
     return rows, readable & present
@@ -147,13 +149,13 @@ def agree(marks: Marks, small: Mask) -> bool:
     return count >= _SAMPLE_LEAST and single >= _SINGLE_SHARE * count
 
 
-def closed(vas: U64, marks: Marks) -> bool:
+def closed(vas: U64, marks: Marks, page_size: int = 4096) -> bool:
     """Does nearly every allocation that starts also end before the next one starts?"""
     starts = int((marks.start & marks.known).sum())
-    return starts > 0 and len(spans(vas, marks)[0]) >= _CLOSED_SHARE * starts
+    return starts > 0 and len(spans(vas, marks, page_size)[0]) >= _CLOSED_SHARE * starts
 
 
-def spans(vas: NDArray[Any], marks: Marks) -> tuple[I64, I64]:
+def spans(vas: NDArray[Any], marks: Marks, page_size: int = 4096) -> tuple[I64, I64]:
     """Allocations by their marks: index of the first page and number of pages (int64 arrays).
 
     ``vas`` ascending. An allocation counts when its start and end are known, its pages adjoin and
@@ -167,6 +169,6 @@ def spans(vas: NDArray[Any], marks: Marks) -> tuple[I64, I64]:
     closed = slot < len(ends)
     starts, last = starts[closed], ends[slot[closed]]
     following = np.append(starts[1:], len(vas))
-    adjoin = vas[last] - vas[starts] == (last - starts).astype(np.uint64) * np.uint64(PAGE)
+    adjoin = vas[last] - vas[starts] == (last - starts).astype(np.uint64) * np.uint64(page_size)
     whole = (last < following) & adjoin
     return starts[whole].astype(np.int64), (last - starts)[whole].astype(np.int64) + 1

@@ -23,7 +23,6 @@ from dumpscan.pool.marks import Marks, PageMap, agree, closed, paged_pool_map, p
 from dumpscan.pool.ranges import PoolRange, elsewhere, pool_ranges
 from dumpscan.records import record
 
-PAGE = 4096
 HELD_STATES = (PageState.VALID, PageState.TRANSITION, PageState.PAGEFILE)
 """States of pages that the image may hold; the last one where page files lie beside it."""
 
@@ -64,6 +63,7 @@ class PoolMap:
     parts: tuple[PoolPages, ...]
     aliases: int = 0
     notes: tuple[str, ...] = ()
+    page_size: int = 4096
 
     def states(self) -> dict[str, PageStates]:
         """Pages of each pool by state. Ranges searched for pool of either kind are not in it."""
@@ -112,7 +112,7 @@ def map_pool(kernel: Kernel, big: BigPages | None, paged: bool | None = None) ->
         part, taken, double = _map(kernel, where, big, taken)
         parts.append(part)
         aliases += double
-    return PoolMap(tuple(parts), aliases, notes)
+    return PoolMap(tuple(parts), aliases, notes, kernel.page_size)
 
 
 def widen(kernel: Kernel, found: PoolMap, big: BigPages | None) -> PoolMap | None:
@@ -127,7 +127,7 @@ def widen(kernel: Kernel, found: PoolMap, big: BigPages | None) -> PoolMap | Non
         part, taken, double = _map(kernel, where, big, taken)
         parts.append(part)
         aliases += double
-    return PoolMap(tuple(parts), aliases)
+    return PoolMap(tuple(parts), aliases, page_size=kernel.page_size)
 
 
 def _map(kernel: Kernel, where: PoolRange, big: BigPages | None, taken: I64) -> tuple[PoolPages, I64, int]:
@@ -163,8 +163,8 @@ def inside_large(vas: U64, big: BigPages) -> Mask:
     live = big.of(True)
     if not len(live.va):
         return np.zeros(len(vas), np.bool_)
-    pages = (live.size + PAGE - 1) // PAGE
-    end = live.va + pages.astype(np.uint64) * np.uint64(PAGE)
+    rounded = -(-live.size // big.page_size) * big.page_size
+    end = live.va + rounded.astype(np.uint64)
     # A damaged size must not swallow the allocations behind it.
     end[:-1] = np.minimum(end[:-1], live.va[1:])
     slot = np.searchsorted(live.va, vas, side="right") - 1
@@ -180,7 +180,7 @@ def _with_marks(kernel: Kernel, part: PoolPages) -> PoolPages:
         marks = bitmap.at(part.pages.va) if bitmap else None
     else:
         marks = pfn_marks(kernel, part.pages.pfn) if len(part.pages.pfn) else None
-    if marks is None or kernel.layout is None or not closed(part.pages.va, marks):
+    if marks is None or kernel.layout is None or not closed(part.pages.va, marks, kernel.page_size):
         return part
     chosen = evenly(part.small & (part.pages.state == PageState.VALID))
     if not len(chosen):

@@ -20,7 +20,7 @@ from dumpscan.model import TagUse
 from dumpscan.model_pictures import Histogram, MapSegment, Pictures, PoolMap, SizeCount
 from dumpscan.pool.bigpages import BigPages, read_big_pages
 from dumpscan.pool.chains import ChainWalker, KeyFormat
-from dumpscan.pool.pagemap import PAGE, PoolPages
+from dumpscan.pool.pagemap import PoolPages
 from dumpscan.pool.pages import BATCH, Batch, block_tags, searched, walk_batches
 from dumpscan.pool.tables import find_tables
 from dumpscan.pool.tags import encode_tag
@@ -61,7 +61,7 @@ class _Scheme:
             found[values == np.uint32(encode_tag(tag))] = _FIRST_TAG + index
         return found
 
-    def signs(self, held: NDArray[np.float64]) -> I64:
+    def signs(self, held: NDArray[np.float64], page_size: int = 4096) -> I64:
         """The sign of each page from its bytes by code: what holds most of it.
 
         The signature's tags count together; a page that they share has a sign of its own.
@@ -70,7 +70,7 @@ class _Scheme:
         together = own.sum(axis=1)
         rest = held.copy()
         rest[:, _FIRST_TAG : _FIRST_TAG + self.counted] = 0
-        rest[:, _FREE] = PAGE - held.sum(axis=1)
+        rest[:, _FREE] = page_size - held.sum(axis=1)
         signs: I64 = rest.argmax(axis=1)
         mine = together > rest.max(axis=1)
         alone = own[mine].max(axis=1) >= _ALONE * together[mine]
@@ -141,7 +141,7 @@ class _Work:
             self._batch(batch, signs, paged, seen)
         if self.big is not None:
             self._mark_large(part, self.big, signs, seen, paged)
-        numbers = (part.pages.va // np.uint64(PAGE)).astype(np.int64)
+        numbers = (part.pages.va // np.uint64(self.kernel.page_size)).astype(np.int64)
         wanted = seen if part.where.paged is None else np.ones(len(signs), np.bool_)
         for kind in (False, True):
             keep = wanted & (paged == kind)
@@ -162,7 +162,7 @@ class _Work:
             width = _FIRST_TAG + len(scheme.tags)
             held = np.bincount(page * width + codes, sizes[mine], count * width).reshape(count, width)
             here = chains.accepted & (pools == pool)
-            signs[batch.index[here]] = scheme.signs(held[here])
+            signs[batch.index[here]] = scheme.signs(held[here], self.kernel.page_size)
             self._count(pool, scheme, codes, sizes[mine])
         paged[batch.index] = pools
         seen[batch.index[chains.accepted]] = True
@@ -212,7 +212,7 @@ class _Work:
         per_cell = 1 << max(0, (max(len(numbers), 1) - 1).bit_length() - _CELLS.bit_length() + 1)
         tags = self.schemes[paged].tags
         letters = _SIGNS + "".join(chr(ord("A") + index) for index in range(len(tags)))
-        segments, omitted = _segments(numbers, signs, per_cell, letters)
+        segments, omitted = _segments(numbers, signs, per_cell, letters, self.kernel.page_size)
         counts = np.bincount(signs, minlength=len(letters)).tolist()
         return PoolMap(
             _name(paged),
@@ -221,6 +221,7 @@ class _Work:
             {letter: count for letter, count in zip(letters, counts, strict=True) if count},
             segments,
             omitted,
+            self.kernel.page_size,
         )
 
 
@@ -229,7 +230,7 @@ def _name(paged: bool) -> str:
 
 
 def _segments(
-    numbers: I64, signs: U8, per_cell: int, letters: str
+    numbers: I64, signs: U8, per_cell: int, letters: str, page_size: int = 4096
 ) -> tuple[tuple[MapSegment, ...], int]:
     """Cells by the sign of most of their pages, cut where a whole row of cells would be empty.
 
@@ -245,13 +246,13 @@ def _segments(
     groups = np.split(np.arange(len(cells)), cuts)
     kept = sorted(sorted(groups, key=len, reverse=True)[:_SEGMENTS], key=lambda group: int(group[0]))
     listed = sum(int(votes[group].sum()) for group in kept)
-    return tuple(_segment(cells[group], winner[group], per_cell, letters) for group in kept), (
-        len(numbers) - listed
-    )
+    bytes_per_cell = per_cell * page_size
+    segments = (_segment(cells[group], winner[group], bytes_per_cell, letters) for group in kept)
+    return tuple(segments), len(numbers) - listed
 
 
-def _segment(cells: I64, winner: I64, per_cell: int, letters: str) -> MapSegment:
+def _segment(cells: I64, winner: I64, bytes_per_cell: int, letters: str) -> MapSegment:
     first = int(cells[0])
     row = np.full(int(cells[-1]) - first + 1, _UNUSED)
     row[cells - first] = winner
-    return MapSegment(hex(first * per_cell * PAGE), "".join(letters[code] for code in row.tolist()))
+    return MapSegment(hex(first * bytes_per_cell), "".join(letters[code] for code in row.tolist()))

@@ -14,8 +14,6 @@ from dumpscan.kernel.kernel import Kernel
 from dumpscan.memory.c_pte import PageState
 from dumpscan.records import record
 
-PAGE = 4096
-
 
 @record
 class PoolRange:
@@ -39,11 +37,12 @@ def paged_range(kernel: Kernel) -> PoolRange | None:
     start, end = kernel.value("MmPagedPoolStart"), kernel.value("MmPagedPoolEnd")
     if not _plausible(kernel, start, end) or start is None or end is None:
         return None
-    return PoolRange(start, -(-end // PAGE) * PAGE, True, "MmPagedPoolStart..MmPagedPoolEnd")
+    rounded = -(-end // kernel.page_size) * kernel.page_size
+    return PoolRange(start, rounded, True, "MmPagedPoolStart..MmPagedPoolEnd")
 
 
 def _plausible(kernel: Kernel, start: int | None, end: int | None) -> bool:
-    if start is None or end is None or start % PAGE or start >= end:
+    if start is None or end is None or start % kernel.page_size or start >= end:
         return False
     return kernel.is_kernel_address(start) and kernel.is_kernel_address(end)
 
@@ -78,7 +77,7 @@ def _two_windows(
     system_ptes = kernel.value("MmSystemPtesEnd")
     if system_ptes is not None and expansion <= system_ptes + 1 < end:
         # System PTEs lie directly below the expansion range (facts, section 6).
-        expansion = -(-(system_ptes + 1) // PAGE) * PAGE
+        expansion = -(-(system_ptes + 1) // kernel.page_size) * kernel.page_size
         initial_end = start + limit - (end - expansion)
     initial_end = min(initial_end, _mapped_end(kernel, start, start + limit))
     initial = PoolRange(start, initial_end, False, "from MmNonPagedPoolStart, as far as mapped")
@@ -96,9 +95,9 @@ def _mapped_end(kernel: Kernel, start: int, end: int) -> int:
     va = pages.va[held]
     if not len(va) or int(va[0]) != start:
         return start
-    gaps = np.flatnonzero(np.diff(va) != np.uint64(PAGE))
+    gaps = np.flatnonzero(np.diff(va) != np.uint64(kernel.page_size))
     last = int(va[gaps[0]]) if len(gaps) else int(va[-1])
-    return last + PAGE
+    return last + kernel.page_size
 
 
 def _without(whole: PoolRange, hole: PoolRange | None) -> tuple[PoolRange, ...]:
@@ -116,7 +115,7 @@ def elsewhere(kernel: Kernel, known: tuple[PoolRange, ...]) -> tuple[PoolRange, 
         return ()
     paging = kernel.memory.paging
     start = kernel.value("MmSystemRangeStart") or paging.kernel_start
-    if start < paging.kernel_start or start % PAGE:
+    if start < paging.kernel_start or start % kernel.page_size:
         start = paging.kernel_start
     rest: tuple[PoolRange, ...] = (PoolRange(start, paging.va_mask + 1, None, "rest of system space"),)
     tables = PoolRange(paging.self_map, paging.self_map + paging.self_map_size, None, "page tables")

@@ -10,23 +10,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from dumpscan.model import BigUse, PoolUse, Reconciliation, TagUse
-from dumpscan.pool.pagemap import PAGE
 
 _NONE = PoolUse()
 
 
 def reconcile(
     tracked: tuple[TagUse, ...], walked: tuple[TagUse, ...], costs: Mapping[tuple[str, str], int],
-    away: Mapping[str, int],
+    away: Mapping[str, int], page_size: int = 4096,
 ) -> tuple[Reconciliation, ...]:
     """One record per tag of either source, by tag.
 
     ``costs`` are bytes of whole pages of live large allocations by (tag, pool); ``away`` counts the
     pages of each pool that have content which the image does not hold.
     """
+    missing = {name: count * page_size for name, count in away.items()}
     left, right = {use.tag: use for use in tracked}, {use.tag: use for use in walked}
     return tuple(
-        _one(tag, left.get(tag), right.get(tag), costs, away) for tag in sorted(left.keys() | right.keys())
+        _one(tag, left.get(tag), right.get(tag), costs, missing) for tag in sorted(left.keys() | right.keys())
     )
 
 
@@ -44,7 +44,7 @@ def _one(
         total, resident, big = total + counted.bytes, resident + found.bytes, big + large
         if tracked is None or not missing:
             continue
-        if 0 < missing <= away.get(name, 0) * PAGE:
+        if 0 < missing <= away.get(name, 0):
             notes.append(f"{name}: {missing:,} bytes in pages that are not in the image")
         else:
             unexplained += missing

@@ -23,7 +23,7 @@ from dumpscan.model import Interval, SampledPool
 from dumpscan.pool.bigpages import BigPages
 from dumpscan.pool.chains import ChainWalker, KeyFormat
 from dumpscan.pool.intervals import F64, Estimate, Stratum, estimate, unseen_pages
-from dumpscan.pool.pagemap import HELD_STATES, PAGE, PoolMap, PoolPages
+from dumpscan.pool.pagemap import HELD_STATES, PoolMap, PoolPages
 from dumpscan.pool.pages import BATCH, Batch, Progress, block_tags, damaged_pages, searched, walk_batches
 from dumpscan.records import record, replace
 
@@ -218,9 +218,10 @@ def _result(layout: Layout, strata: list[_Counted], pool: PoolMap, notes: tuple[
     paged = (keys & np.uint64(1)).astype(np.bool_)
     blocks = _sums(strata, keys, [s.blocks for s in strata])
     octets = _sums(strata, keys, [s.octets for s in strata])
-    packed = PAGE / np.maximum(octets / np.maximum(blocks, 1), 1)
+    page = layout.page_size
+    packed = page / np.maximum(octets / np.maximum(blocks, 1), 1)
     count = [_stratum(s, s.blocks, keys, np.where(_may_hold(s, paged), packed, 0)) for s in strata]
-    size = [_stratum(s, s.octets, keys, np.where(_may_hold(s, paged), PAGE, 0)) for s in strata]
+    size = [_stratum(s, s.octets, keys, np.where(_may_hold(s, paged), page, 0)) for s in strata]
     return Sample(
         (keys >> np.uint64(1)).astype(np.uint32),
         paged,
@@ -259,5 +260,5 @@ def _sampled(layout: Layout, strata: list[_Counted], paged: bool) -> SampledPool
     mine = [(s.drawn.pages, s.taken) for s in strata if s.drawn.part.where.paged in (paged, None)]
     unseen = unseen_pages(mine)
     smallest = 2 * KeyFormat(layout).header.unit
-    most = Interval(0, unseen * (PAGE // smallest), 0, unseen * PAGE)
+    most = Interval(0, unseen * (layout.page_size // smallest), 0, unseen * layout.page_size)
     return SampledPool(sum(t for _, t in mine), sum(n for n, _ in mine), unseen, most)

@@ -21,7 +21,6 @@ from dumpscan.kernel.symbols import wanted
 from dumpscan.pool.tags import printable
 from dumpscan.records import record, replace
 
-PAGE = 4096
 MAX_TRACKER = (1 << 20) + 1
 MAX_BIG = 1 << 22
 """Beyond these a size is garbage: 28 MB of tracker table, a big page table of 100 MB."""
@@ -214,7 +213,7 @@ def _check_tracker(kernel: Kernel, layout: Layout, table: int, at: _Variables) -
         return f"PoolTrackTableSize is {size:#x}, not a power of two plus one"
     if at.mask is not None and kernel.read_int(at.mask) not in (None, size - 2):
         return f"PoolTrackTableMask is not the size {size:#x} minus two"
-    if table % PAGE or not kernel.is_kernel_address(table):
+    if table % kernel.page_size or not kernel.is_kernel_address(table):
         return f"PoolTrackTable {table:#x} is no page-aligned system address"
     if not _looks_like_tracker(kernel, layout, table, size):
         return f"memory at {table:#x} does not look like a tracker table"
@@ -232,7 +231,7 @@ def _check_big(kernel: Kernel, at: _Variables, big: int | None, size: int | None
         return f"PoolBigPageTableSize is {size:#x}, not a plausible power of two"
     if at.big_hash is not None and kernel.read_int(at.big_hash) not in (None, size - 1):
         return f"PoolBigPageTableHash is not the size {size:#x} minus one"
-    if big % PAGE or not kernel.is_kernel_address(big):
+    if big % kernel.page_size or not kernel.is_kernel_address(big):
         return f"PoolBigPageTable {big:#x} is no page-aligned system address"
     first = kernel.read_int(big)
     if first is not None and first not in (0, 1) and not kernel.is_kernel_address(first):
@@ -243,7 +242,7 @@ def _check_big(kernel: Kernel, at: _Variables, big: int | None, size: int | None
 def _looks_like_tracker(kernel: Kernel, layout: Layout, table: int, size: int) -> bool:
     """Are the used keys tags? Absent pages say nothing, so they do not refuse the table."""
     entry = layout.tracker_size
-    data, known = kernel.memory.read_masked(table, min(size, 4 * PAGE // entry) * entry)
+    data, known = kernel.memory.read_masked(table, min(size, 4 * kernel.page_size // entry) * entry)
     rows = len(data) // entry
     keys = data[: rows * entry].reshape(rows, entry)[:, :4].copy().view("<u4").reshape(-1)
     keys = keys[known[: rows * entry].reshape(rows, entry).all(axis=1) & (keys != 0)]
@@ -258,7 +257,8 @@ def _expansion(kernel: Kernel, at: _Variables) -> tuple[int, int]:
     address, size = kernel.read_int(at.expansion), kernel.read_int(at.expansion_size)
     if not address or not size or size > MAX_TRACKER:
         return 0, 0
-    return (address, size) if address % PAGE == 0 and kernel.is_kernel_address(address) else (0, 0)
+    aligned = address % kernel.page_size == 0
+    return (address, size) if aligned and kernel.is_kernel_address(address) else (0, 0)
 
 
 def _power_of_two(value: int) -> bool:
@@ -300,7 +300,8 @@ def _search(
     kernel: Kernel, layout: Layout, variable: int, table: int, count: int | None
 ) -> list[int] | None:
     """The array whose element 0 is PoolTrackTable's value: near the variable, then in all data."""
-    near = (variable & ~(PAGE - 1)) - PAGE, 3 * PAGE
+    page = kernel.page_size
+    near = (variable & ~(page - 1)) - page, 3 * page
     spans = [near, *((s.va, s.size) for s in kernel.sections if s.writable)]
     if len(spans) == 1:
         spans.append((kernel.base, min(kernel.size, 16 << 20)))
@@ -334,12 +335,12 @@ def _search_span(
 def _used(kernel: Kernel, row: list[int]) -> int:
     """Elements from the first on that can be addresses of tables, each its own."""
     for at, value in enumerate(row):
-        if value % PAGE or not kernel.is_kernel_address(value) or value in row[:at]:
+        if value % kernel.page_size or not kernel.is_kernel_address(value) or value in row[:at]:
             return at
     return len(row)
 
 
 def _is_table_array(kernel: Kernel, row: list[int], count: int) -> bool:
     used, rest = row[:count], row[count:]
-    aligned = all(v and v % PAGE == 0 and kernel.is_kernel_address(v) for v in used)
+    aligned = all(v and v % kernel.page_size == 0 and kernel.is_kernel_address(v) for v in used)
     return aligned and len(set(used)) == count and not any(rest)

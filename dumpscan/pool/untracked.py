@@ -17,7 +17,7 @@ from dumpscan.image.physical import I64, U64, Mask
 from dumpscan.model import BigUse
 from dumpscan.pool.bigpages import BigPages
 from dumpscan.pool.marks import Marks, spans
-from dumpscan.pool.pagemap import PAGE, PoolMap, PoolPages, inside_large
+from dumpscan.pool.pagemap import PoolMap, PoolPages, inside_large
 
 
 class Untracked(NamedTuple):
@@ -30,21 +30,21 @@ class Untracked(NamedTuple):
 
 def find_untracked(pool: PoolMap, foreign: U64, big: BigPages | None) -> Untracked:
     """Allocations of whole pages that are not in ``big``. ``foreign``: walked pages without a chain."""
-    parts = [_part(part, foreign, big) for part in pool.parts if part.marks is not None]
+    parts = [_part(part, foreign, big, pool.page_size) for part in pool.parts if part.marks is not None]
     if not parts:
         return Untracked(np.zeros(0, np.uint64), np.zeros(0, np.int64), np.zeros(0, np.bool_))
     return Untracked(*(np.concatenate([part[i] for part in parts]) for i in range(3)))
 
 
-def _part(part: PoolPages, foreign: U64, big: BigPages | None) -> Untracked:
+def _part(part: PoolPages, foreign: U64, big: BigPages | None, page_size: int) -> Untracked:
     if part.bitmap is not None:
         # The bitmaps tell of pages that are paged out as well.
         first, marks = np.uint64(part.bitmap.first), part.bitmap.marks
-        vas = first + np.arange(len(marks.start), dtype=np.uint64) * np.uint64(PAGE)
+        vas = first + np.arange(len(marks.start), dtype=np.uint64) * np.uint64(page_size)
     else:
         vas = part.pages.va
         marks = part.marks or Marks(*(np.zeros(len(vas), np.bool_) for _ in range(3)))
-    start, pages = spans(vas, marks)
+    start, pages = spans(vas, marks, page_size)
     va = vas[start]
     keep = (pages > 1) | np.isin(va, foreign)
     if big is not None:
@@ -61,5 +61,5 @@ def untracked_use(pool: PoolMap, foreign: U64, big: BigPages | None) -> dict[str
         parts = list(pool.of(paged))
         if parts and all(part.marks is not None or not len(part.pages.va) for part in parts):
             mine = found.paged == paged
-            uses[name] = BigUse(int(mine.sum()), int(found.pages[mine].sum()) * PAGE)
+            uses[name] = BigUse(int(mine.sum()), int(found.pages[mine].sum()) * pool.page_size)
     return uses

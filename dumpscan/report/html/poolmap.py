@@ -16,7 +16,6 @@ from dumpscan.report.html import parts
 from dumpscan.report.html.svg import element
 
 COLUMNS = 128
-_PAGE = 4096
 _GAP = 2
 
 _STATES = {
@@ -31,8 +30,8 @@ _STATES = {
 
 def pool_map(given: PoolMap, signature: tuple[str, ...]) -> Markup:
     """The figure of one pool with its legend."""
-    cell = figures.size(given.pages_per_cell * _PAGE)
-    row = figures.size(given.pages_per_cell * _PAGE * COLUMNS)
+    cell = figures.size(given.pages_per_cell * given.page_size)
+    row = figures.size(given.pages_per_cell * given.page_size * COLUMNS)
     title = f"{given.pool.capitalize()} pool by address"
     size = f"One square is {cell}, one row {row}, from the lowest address to the highest."
     left_out = f" {given.omitted:,} scattered pages are left out." if given.omitted else ""

@@ -40,7 +40,8 @@ class Module:
 @record
 class Drivers:
     """Drivers that came and went. ``unloads_total`` is None where the kernel does not keep it.
-    ``loaded_complete``: False where the list leaves the image and ``loaded`` is its beginning."""
+    ``loaded_complete``: False where the list leaves the image and ``loaded`` is its beginning.
+    ``ring_complete``: False where there may have been unloads between or before those in ``recent``."""
 
     unloads_total: int | None = None
     recent: tuple[Unloads, ...] = ()
@@ -48,3 +49,4 @@ class Drivers:
     ring_entries: int | None = None
     timeline: tuple[Unload, ...] = ()
     loaded_complete: bool | None = None
+    ring_complete: bool | None = None

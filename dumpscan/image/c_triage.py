@@ -61,7 +61,8 @@ DRIVER_ENTRY64 = layout(
     },
 )
 
-# u32 count, then entries at +4 (32-bit) or +8 (64-bit).
+# u32 count, then entries at +4 (32-bit) or +8 (64-bit). The kernel writes them from the newest on and
+# stops at the first whose name it could not keep (WRK mm/triage.c).
 UNLOADED32 = layout(
     0x28,
     {"Length": (0, "u2"), "DriverName": (8, "V24"), "StartAddress": (0x20, "u4"), "EndAddress": (0x24, "u4")},
@@ -75,7 +76,6 @@ UNLOADED64 = layout(
         "EndAddress": (0x30, "u8"),
     },
 )
-DRIVER_NAME_BYTES = 24
 
 DATA_BLOCK32 = layout(12, {"VirtualAddress": (0, "u4"), "Offset": (4, "u4"), "Size": (8, "u4")})
 DATA_BLOCK64 = layout(16, {"VirtualAddress": (0, "u8"), "Offset": (8, "u4"), "Size": (12, "u4")})
@@ -89,7 +89,7 @@ MM_PAGES = (
     "CommittedPagesPeak",
     "CommitLimitMaximum",
 )
-"""All in pages: the writing kernel shifts the maxima, which it keeps in bytes."""
+"""All in pages: the kernel shifts the maxima, which it keeps in bytes (WRK mm/triage.c)."""
 
 
 def _mm_storage(size: int, width: int) -> Layout:

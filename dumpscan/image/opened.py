@@ -56,25 +56,18 @@ class DataBlocks:
 
 
 @record
-class UnloadedName:
-    """A name of at most 12 characters; ``length`` counts those of the uncut one."""
-
-    name: str
-    length: int
-
-
-@record
 class Triage:
     """What a small (triage) dump carries instead of memory.
 
-    ``unloaded`` in stored order, None where the dump has no such list; ``mm_storage``: the figures of
-    DUMP_MM_STORAGE in pages, those that the file carries; ``blocks``: the debugger data, at the address
-    that the header gives it, and what else was saved. ``unloaded_at`` and ``mm_at`` are file offsets.
+    ``unloaded``: names of at most 12 characters, the newest first, None without such a list;
+    ``mm_storage``: the figures of DUMP_MM_STORAGE in pages, those that the file carries; ``blocks``: the
+    debugger data, at the address that the header gives it, and what else was saved. ``unloaded_at`` and
+    ``mm_at`` are file offsets.
     """
 
     drivers: tuple[Module, ...]
     drivers_complete: bool
-    unloaded: tuple[UnloadedName, ...] | None
+    unloaded: tuple[str, ...] | None
     mm_storage: dict[str, int]
     blocks: DataBlocks
     unloaded_at: int = 0

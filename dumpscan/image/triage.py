@@ -15,7 +15,7 @@ from dumpscan.errors import DamagedImage
 from dumpscan.image import c_crash, c_triage
 from dumpscan.image.crash_header import CrashHeader, header_hints
 from dumpscan.image.layout import Layout
-from dumpscan.image.opened import DataBlocks, Hints, OpenedImage, Triage, UnloadedName
+from dumpscan.image.opened import DataBlocks, Hints, OpenedImage, Triage
 from dumpscan.image.source import Source
 from dumpscan.model import ImageInfo, Module
 from dumpscan.records import replace
@@ -24,6 +24,7 @@ from dumpscan.records import replace
 # these bound the work of a lying count.
 _MAX_DRIVERS = 4096
 _MAX_UNLOADED = 50
+_CUT_NAME = 12
 _MAX_BLOCKS = 1 << 16
 _MAX_NAME = 512
 _MAX_DEBUGGER_DATA = 1 << 16
@@ -154,7 +155,7 @@ def _utf16(raw: bytes) -> str:
     return "".join(char if char.isprintable() else "?" for char in text)
 
 
-def _unloaded(header: CrashHeader, at: int, notes: list[str]) -> tuple[UnloadedName, ...] | None:
+def _unloaded(header: CrashHeader, at: int, notes: list[str]) -> tuple[str, ...] | None:
     if at in _NOWHERE:
         return None
     if at + 8 > header.source.size:
@@ -169,17 +170,15 @@ def _unloaded(header: CrashHeader, at: int, notes: list[str]) -> tuple[UnloadedN
     sane = _are_images(header, table["StartAddress"], table["EndAddress"])
     sane &= (table["Length"] > 0) & (table["Length"] % 2 == 0)
     found = tuple(_unloaded_name(entry) for entry in _kept(table, sane, "unloaded drivers", notes))
-    cut = sorted({each.name for each in found if each.length > len(each.name)})
+    cut = sorted({name for name in found if len(name) == _CUT_NAME and name[-4] != "."})
     if cut:
         notes.append(f"a small dump cuts names of unloaded drivers to 12 characters: {', '.join(cut)}")
     return found
 
 
-def _unloaded_name(entry: np.void) -> UnloadedName:
-    length = int(entry["Length"])
-    # The text is not always terminated; Length counts the uncut name.
-    raw = bytes(entry["DriverName"])[: min(length, c_triage.DRIVER_NAME_BYTES)]
-    return UnloadedName(_utf16(raw) or "?", length // 2)
+def _unloaded_name(entry: np.void) -> str:
+    # The text is not always terminated, and stale behind its end.
+    return _utf16(bytes(entry["DriverName"])[: int(entry["Length"])]) or "?"
 
 
 def _mm_storage(header: CrashHeader, at: int, notes: list[str]) -> dict[str, int]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import Counter
 
 from dumpscan.errors import MemoryFault
-from dumpscan.image.opened import Hints, OpenedImage, Triage, UnloadedName
+from dumpscan.image.opened import Hints, OpenedImage, Triage
 from dumpscan.kernel import build
 from dumpscan.kernel.kdbg import Kdbg, read_block
 from dumpscan.kernel.locate import ascii_text, csd_version
@@ -153,14 +153,15 @@ def _drivers(triage: Triage) -> Drivers:
         loaded=triage.drivers,
         ring_entries=None if unloaded is None else len(unloaded),
         loaded_complete=complete,
+        # The list ends where a name could not be kept, or after the last 50.
+        ring_complete=False if unloaded else None,
     )
 
 
-def _grouped(unloaded: tuple[UnloadedName, ...]) -> tuple[Unloads, ...]:
-    """Counts by name, the most frequent first, then as stored. Cut names count as one where their full
-    lengths agree too."""
-    counts = Counter((each.name.lower(), each.length) for each in unloaded)
-    spelling = {(each.name.lower(), each.length): each.name for each in reversed(unloaded)}
+def _grouped(unloaded: tuple[str, ...]) -> tuple[Unloads, ...]:
+    """Counts by name, the most frequent first, then the newest. Case makes no other driver."""
+    counts = Counter(name.lower() for name in unloaded)
+    spelling = {name.lower(): name for name in reversed(unloaded)}
     rows = [Unloads(spelling[key], count, None, None) for key, count in counts.items()]
     return tuple(sorted(rows, key=lambda row: -row.count))
 

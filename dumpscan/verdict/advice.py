@@ -33,7 +33,7 @@ def leak(code: str, fix: Fix, kernel: KernelInfo) -> str:
         )
     if fix.state == "out-of-scope":
         return (
-            f"{_sentence(fix.reason)} KB950162 has nothing to install here. Find the driver that is loaded "
+            f"{sentence(fix.reason)} KB950162 has nothing to install here. Find the driver that is loaded "
             f"and unloaded over and over and stop that; {_WATCH}."
         )
     if fix.state == "unknown":
@@ -71,7 +71,7 @@ def absent(
     unlisted, full, said = find_unlisted(seen, suspects, limits), find_full(seen, limits), []
     if unlisted is not None:
         said.append(
-            f"{_sentence(unlisted.text)} {words.count(unlisted.blocks)} allocations, "
+            f"{sentence(unlisted.text)} {words.count(unlisted.blocks)} allocations, "
             f"{words.size(unlisted.bytes)}: no table in this image says whose they are. "
             + (_TAGGING if seen.pool.tagging == "off" else _WHO)
         )
@@ -80,7 +80,7 @@ def absent(
     elif full is not None and unlisted is None:
         share = words.percent(seen.fullness(full).shown or 0)
         said.append(
-            f"{_sentence(f'{full} pool is {share} full and no tag explains it')} Either many tags hold their "
+            f"{sentence(f'{full} pool is {share} full and no tag explains it')} Either many tags hold their "
             "usual part of a small pool, or what fills it is not in the image. "
             + (_TAGGING if seen.pool.tagging == "off" else _WHO)
         )
@@ -132,22 +132,14 @@ def missing(pool: Pool, drivers: Drivers) -> list[str]:
     return lacking
 
 
-def triage_summary(kernel: KernelInfo) -> str:
-    """One line for a small dump."""
-    return f"a small (triage) dump{f' of {kernel.product}' if kernel.product else ''} holds no pool memory"
+def kernel_dump() -> str:
+    """How to get what a small dump lacks, as a clause with its full stop."""
+    return (
+        f"set the machine to write a kernel memory dump (CrashDumpEnabled = 2) and {_CAPTURE} while it "
+        f"hangs, or {_WATCH}: the leak itself shows only in pool memory."
+    )
 
 
-def triage(drivers: Drivers) -> str:
-    """What a small dump does say, and what to capture instead."""
-    text = f"Set the machine to write a kernel memory dump (CrashDumpEnabled = 2) and {_CAPTURE}."
-    named = sum(entry.count for entry in drivers.recent)
-    if not named:
-        return text + " The dump's list of unloaded drivers is empty or missing."
-    top = max(drivers.recent, key=lambda entry: entry.count)
-    if top.count > 2:
-        return text + f" Its list of unloaded drivers names {top.name} {top.count} times out of {named}."
-    return text + f" Its list of {named} unloaded drivers shows no driver that comes and goes."
-
-
-def _sentence(text: str) -> str:
+def sentence(text: str) -> str:
+    """A clause with a capital and a full stop."""
     return text[:1].upper() + text[1:] + ("" if text.endswith(".") else ".")

@@ -124,7 +124,7 @@ def xp_internal_name(kernel: KernelInfo) -> str | None:
         return stem
     if kernel.pae is not None and kernel.multiprocessor is not None:
         return _XP_BY_KIND[kernel.pae, kernel.multiprocessor]
-    return stem if stem in _XP_KERNELS else None
+    return None
 
 
 def _stem(name: str | None) -> str:

@@ -22,7 +22,7 @@ from dumpscan.model import (
     Tool,
     Verdict,
 )
-from dumpscan.verdict import advice, newer, words
+from dumpscan.verdict import advice, newer, smalldump, words
 from dumpscan.verdict.fixstate import decide
 from dumpscan.verdict.observe import Observation
 from dumpscan.verdict.settings import Settings
@@ -102,7 +102,7 @@ def conclude(
     seen = Observation(pool, drivers)
     tags = settings.chosen()[0].tags
     if image.format.startswith("triage"):
-        return Judgement("inconclusive", advice.triage_summary(kernel), advice.triage(drivers))
+        return smalldump.conclude(kernel, fix, seen, settings.suspects)
     if signature.state == "absent":
         return Judgement(
             "does-not-exhibit",

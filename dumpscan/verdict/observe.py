@@ -212,13 +212,14 @@ class Observation:
         return max(named, self.drivers.ring_entries or 0)
 
     def unloads(self) -> Bounds:
-        """Driver unloads since boot; a full ring only gives a lower bound."""
+        """Driver unloads since boot; a full ring, or one with gaps, only gives a lower bound."""
         if self.drivers.unloads_total is not None:
             return exact(self.drivers.unloads_total)
         entries = self.ring_entries()
         if entries is None:
             return UNKNOWN
-        return Bounds(entries, None if entries >= RING_SLOTS else entries, entries)
+        more = entries >= RING_SLOTS or self.drivers.ring_complete is False
+        return Bounds(entries, None if more else entries, entries)
 
     def most_unloaded(self) -> tuple[str, int] | None:
         """Name and count of the driver that the ring names most often."""

@@ -13,6 +13,7 @@ from .elf import write_elf32, write_elf64, write_virtualbox, write_xen
 from .hibernation import write_hibernation
 from .qemu import write_libvirt, write_libvirt_gzip, write_qemu
 from .raw import write_lime, write_raw, write_vmem, write_vmware, write_vmware_inline, write_vmware_snapshot
+from .triage import write_triage
 
 if TYPE_CHECKING:
     from ..machine import Machine
@@ -38,6 +39,8 @@ CONTAINERS: Final[dict[str, tuple[Writer, int]]] = {
     "crash64-kernel": (write_kernel, 8),
     "crash64-bitmap": (_bitmap_full, 8),
     "crash64-active": (_bitmap_kernel, 8),
+    "triage32": (write_triage, 4),
+    "triage64": (write_triage, 8),
     "raw": (write_raw, 0),
     "elf64": (write_elf64, 0),
     "elf32": (write_elf32, 4),
@@ -59,10 +62,11 @@ _SHORT: Final = ("full", "kernel", "bitmap", "active")
 
 
 def container_name(machine: Machine, container: str) -> str:
-    """Resolve `full`, `kernel`, `bitmap`, `active` to the machine's width."""
+    """Resolve `full`, `kernel`, `bitmap`, `active`, `triage` to the machine's width."""
+    bits = machine.pointer * 8
     if container in _SHORT:
-        return f"crash{32 if machine.pointer == 4 else 64}-{container}"
-    return container
+        return f"crash{bits}-{container}"
+    return f"triage{bits}" if container == "triage" else container
 
 
 def fits(machine: Machine, container: str) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 from dumpscan.model_attribution import Attribution
@@ -420,43 +420,54 @@ def from_dict(kind: type[T], data: Mapping[str, Any]) -> T:
 
     :raises TypeError: a required key without default is missing.
     """
-    described: Any = kind
-    hints = _hints(described)
-    known = fields(kind)
-    return kind(**{name: _revive(hints[name], data[name]) for name in data if name in known})
+    readers = _readers(kind)
+    return kind(**{
+        name: value if value is None or (read := readers[name]) is None else read(value)
+        for name, value in data.items()
+        if name in readers
+    })
+
+
+_Reader = Callable[[Any], Any]
 
 
 @functools.cache
-def _hints(kind: type) -> dict[str, Any]:
-    """Evaluated once: a document holds hundreds of records of a kind."""
-    return typing.get_type_hints(kind)
+def _readers(kind: Any) -> dict[str, _Reader | None]:
+    """How each field's value is read, None: as it stands. Worked out once: documents hold thousands of
+    records of a kind."""
+    hints = typing.get_type_hints(kind)
+    return {name: _reader(hints[name]) for name in fields(kind)}
 
 
-def _revive(hint: Any, value: Any) -> Any:
-    if value is None:
-        return None
+def _reader(hint: Any) -> _Reader | None:
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
-        return _revive_union([arg for arg in args if arg is not type(None)], value)
+        return _one_of([arg for arg in args if arg is not type(None)])
     if origin is tuple:
-        return tuple(_revive(args[0], item) for item in value)
+        read = _reader(args[0])
+        return tuple if read is None else lambda value: tuple(_each(read, value))
     if origin is not None and issubclass(origin, Mapping):
-        return {key: _revive(args[1], item) for key, item in value.items()}
-    if _is_record_class(hint):
-        return from_dict(hint, value)
-    if hint is int and isinstance(value, str):
-        return int(value, 16)
-    return value
+        read = _reader(args[1])
+        if read is None:
+            return dict
+        return lambda value: dict(zip(value, _each(read, value.values()), strict=True))
+    if isinstance(hint, type) and hasattr(hint, "__record_fields__"):
+        return functools.partial(from_dict, hint)
+    return _whole if hint is int else None
 
 
-def _is_record_class(hint: Any) -> bool:
-    return isinstance(hint, type) and hasattr(hint, "__record_fields__")
+def _each(read: _Reader, values: Iterable[Any]) -> list[Any]:
+    return [None if value is None else read(value) for value in values]
 
 
-def _revive_union(options: list[Any], value: Any) -> Any:
-    for option in options:
-        if _is_record_class(option) and isinstance(value, Mapping):
-            return from_dict(option, value)
-    if options == [int] and isinstance(value, str):
-        return int(value, 16)
-    return value
+def _one_of(options: list[Any]) -> _Reader | None:
+    if len(options) == 1:
+        return _reader(options[0])
+    kind = next((option for option in options if hasattr(option, "__record_fields__")), None)
+    if kind is None:
+        return None
+    return lambda value: from_dict(kind, value) if isinstance(value, Mapping) else value
+
+
+def _whole(value: Any) -> Any:
+    return int(value, 16) if isinstance(value, str) else value

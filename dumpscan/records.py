@@ -75,6 +75,7 @@ def _install(
     cls: Any, names: tuple[str, ...], defaults: dict[str, Any], factories: dict[str, Callable[[], Any]]
 ) -> None:
     cls.__record_fields__ = names
+    cls.__record_names__ = frozenset(names)
     cls.__record_defaults__ = defaults
     cls.__record_factories__ = factories
     cls.__init__ = _init
@@ -95,7 +96,7 @@ def _init(self: Any, *args: Any, **kwargs: Any) -> None:
     values.update(zip(names, args, strict=False))
     given = len(values) + len(kwargs)
     values.update(kwargs)
-    if len(args) > len(names) or given != len(values) or not values.keys() <= set(names):
+    if len(args) > len(names) or given != len(values) or not values.keys() <= self.__record_names__:
         raise TypeError(f"{type(self).__name__} takes {names}, given {args!r} {kwargs!r}")
     if len(values) < len(names):
         _fill(self, values)

@@ -90,12 +90,13 @@ def write_pages(store: Path, folder: Path, images: Sequence[Image]) -> int:
 
 
 def _page(connection: sqlite3.Connection, image: Image) -> str:
-    known = connection.execute("SELECT document FROM documents WHERE image_id = ?", (image.number,))
-    if (found := known.fetchone()) is not None:
+    rows = connection.execute("SELECT document FROM documents WHERE image_id = ?", (image.number,))
+    if (found := rows.fetchone()) is not None:
         from dumpscan.model import Verdict, from_dict
         from dumpscan.report.html import verdict
 
-        return verdict.render(from_dict(Verdict, json.loads(found[0])), home=HOME, most=_MOST_TAGS)
+        known = from_dict(Verdict, json.loads(found[0]))
+        return verdict.render(known, home=HOME, most=_MOST_TAGS, document=found[0])
     rows = connection.execute(
         "SELECT at, status, kind, reason, detail FROM errors WHERE image_id = ? ORDER BY id", (image.number,)
     )

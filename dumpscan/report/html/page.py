@@ -47,7 +47,7 @@ class Banner(NamedTuple):
 
 
 class Embedded(NamedTuple):
-    """The document behind the report, offered as a file. ``name`` is the file's."""
+    """The document behind the report, a record or its JSON, offered as a file. ``name`` is the file's."""
 
     document: Any
     name: str
@@ -94,10 +94,11 @@ def _digest(text: str) -> str:
 
 
 def data_block(document: Any) -> Markup:
-    """A record (or plain JSON types) as JSON that cannot end the element it stands in."""
+    """A record, or JSON as text, as JSON that cannot end the element it stands in."""
     from dumpscan.report import json
 
-    return Markup(json.line(document).strip().replace("<", "\\u003c").replace(">", "\\u003e"))
+    text = document if isinstance(document, str) else json.line(document)
+    return Markup(text.strip().replace("<", "\\u003c").replace(">", "\\u003e"))
 
 
 def template(name: str) -> Template:

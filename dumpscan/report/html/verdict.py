@@ -20,19 +20,26 @@ from dumpscan.report.html.verdict_machine import drivers_section, machine_sectio
 from dumpscan.report.html.verdict_who import who_section
 
 
-def render(verdict: Verdict, *, home: tuple[str, str] | None = None, most: int | None = None) -> str:
+def render(
+    verdict: Verdict,
+    *,
+    home: tuple[str, str] | None = None,
+    most: int | None = None,
+    document: str | None = None,
+) -> str:
     """Return the report as one HTML file. ``verdict.pictures`` may be None: then those are left out.
 
-    As a page of a batch it has a ``home`` and, being one of thousands, only the ``most`` largest tags
-    and no embedded document: the store has that.
+    As a page of a batch it has a ``home``, tells its whole path (many dumps are called MEMORY.DMP) and,
+    being one of thousands, only the ``most`` largest tags; ``document`` is the verdict as the store has
+    it, so that it need not be made once more.
     """
     name = os.path.basename(verdict.image.path) or verdict.image.path
     return page(
         f"{verdict.signature.id}: {_word(verdict)} - {name}",
         [section for section in sections(verdict, most) if section.body],
         banner=banner(verdict),
-        source=name,
-        embedded=None if most else Embedded(verdict, f"{name}.verdict.json"),
+        source=verdict.image.path if home else name,
+        embedded=Embedded(document or verdict, f"{name}.verdict.json"),
         home=home,
         tool=f"{verdict.tool.name} {verdict.tool.version}".strip(),
     )

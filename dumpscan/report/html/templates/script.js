@@ -10,6 +10,7 @@
     if (text === unknown || text === "") return null;
     return numeric ? Number(text.replaceAll(",", "")) : text;
   };
+  const step = 1000; /* More rows at once would take seconds to lay out. */
   const order = (a, b, sign) => {
     if (a === null || b === null) return (a === null) - (b === null); /* unknown comes last */
     return sign * (typeof a === "number" ? a - b : a < b ? -1 : a > b ? 1 : 0);
@@ -52,17 +53,20 @@
         count += fits;
         row.hidden = !fits || count > limit;
       }
-      if (more) more.hidden = count <= limit;
+      if (more) {
+        more.hidden = count <= limit;
+        more.textContent = count - limit > step ? `Show ${step.toLocaleString("en")} more` : `Show all ${count.toLocaleString("en")}`;
+      }
       const all = rows.length.toLocaleString("en");
       const shown = count === rows.length ? `${all} rows` : `${count.toLocaleString("en")} of ${all} rows`;
-      const first = count > limit ? `, the first ${limit} shown` : "";
+      const first = count > limit ? `, the first ${limit.toLocaleString("en")} shown` : "";
       output.textContent = typeof remark === "string" ? `${shown}, ${remark}` : shown + first;
     };
     Array.from(table.tHead.rows[0].cells).forEach((head, column) => sortable(table, head, column, filter));
     search.addEventListener("input", filter);
     for (const select of selects) select.addEventListener("change", filter);
     more?.addEventListener("click", () => {
-      limit = Infinity;
+      limit += step;
       filter();
       search.focus();
     });

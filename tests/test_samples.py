@@ -25,10 +25,11 @@ FORMATS = {
     "vmware-snapshot": "vmware",
     "vmware-inline": "vmware",
     "libvirt-gzip": "libvirt",
+    "hpak-packed": "hpak",
 }
 """The writer's name of a container where dumpscan's differs."""
 PAGING = ("xpsp2-x86", "xpsp3-x86-pae", "vista-sp1-x64")
-MACHINES = ("vmware-", "virtualbox", "xen", "qemu", "libvirt")
+MACHINES = ("vmware-", "virtualbox", "xen", "qemu", "libvirt", "hpak")
 """Containers (how their names begin) of virtual machines, which know nothing of the Windows inside: one
 profile of each paging mode goes into them."""
 

@@ -113,9 +113,6 @@ REFUSALS = {
         "a hibernation link: it only holds the name of the real hibernation file",
         "give that file",
     ),
-    "hpak": Refusal(
-        True, "an HBGary HPAK container", "extract the raw image with volatility 2's hpakextract"
-    ),
     "kdump": Refusal(True, "a compressed kdump core", "dump again without -z, or " + _CONVERT),
     "diskdump": Refusal(True, "a Linux diskdump core", _CONVERT),
     "virtualbox-state": Refusal(

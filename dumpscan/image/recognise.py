@@ -125,6 +125,10 @@ def _open(source: Source, kind: str) -> OpenedImage:
         from dumpscan.image.libvirt import open_libvirt
 
         return open_libvirt(source)
+    if kind == "hpak":
+        from dumpscan.image.hpak import open_hpak
+
+        return open_hpak(source)
     if kind == "hiberfil":
         from dumpscan.image.hibernation import open_hibernation
 

@@ -11,6 +11,7 @@ from ..ram import PAGE
 from .crash import write_bitmap, write_full, write_kernel
 from .elf import write_elf32, write_elf64, write_virtualbox, write_xen
 from .hibernation import write_hibernation
+from .hpak import write_hpak, write_hpak_packed
 from .qemu import write_libvirt, write_libvirt_gzip, write_qemu
 from .raw import write_lime, write_raw, write_vmem, write_vmware, write_vmware_inline, write_vmware_snapshot
 from .triage import write_triage
@@ -44,12 +45,14 @@ CONTAINERS: Final[dict[str, tuple[Writer, int]]] = {
     "raw": (write_raw, 0),
     "elf64": (write_elf64, 0),
     "elf32": (write_elf32, 4),
+    "hiberfil": (write_hibernation, 0),
     "lime": (write_lime, 0),
     "vmem": (write_vmem, 0),
     "vmware": (write_vmware, 0),
-    "hiberfil": (write_hibernation, 0),
     "vmware-snapshot": (write_vmware_snapshot, 0),
     "vmware-inline": (write_vmware_inline, 0),
+    "hpak": (write_hpak, 0),
+    "hpak-packed": (write_hpak_packed, 0),
     "virtualbox": (write_virtualbox, 0),
     "xen": (write_xen, 0),
     "qemu": (write_qemu, 0),

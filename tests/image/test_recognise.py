@@ -19,7 +19,6 @@ REFUSED = [
     (b"WAKE", "hibernation file", ExitCode.UNSUPPORTED),
     (b"RSTR", "hibernation file", ExitCode.UNSUPPORTED),
     (b"link", "hibernation link", ExitCode.UNSUPPORTED),
-    (b"HPAK", "HPAK", ExitCode.UNSUPPORTED),
     (b"KDUMP   ", "kdump", ExitCode.UNSUPPORTED),
     (b"LibvirtQemudSave", "libvirt", ExitCode.UNSUPPORTED),
     (b"EVF\x09\x0d\x0a\xff\x00", "EnCase", ExitCode.UNSUPPORTED),

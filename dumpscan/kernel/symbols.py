@@ -15,6 +15,7 @@ import lzma
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -243,4 +244,5 @@ def _keep(path: Path, table: Mapping[str, Any]) -> None:
         part.write_text(json.dumps(table), encoding="utf-8")
         part.replace(path)
     except OSError:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink()

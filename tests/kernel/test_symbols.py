@@ -6,14 +6,18 @@ import bz2
 import gzip
 import json
 import lzma
+import struct
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from benchmarks.symbols import private_symbols
+from benchmarks.symbols import SHARED, private_symbols
 from dumpscan.case import Options, open_case
-from dumpscan.kernel import symbols
+from dumpscan.kernel import pdbfile, symbols, through_pdbconv
+from dumpscan.kernel.layouts import layout_for
+from dumpscan.kernel.typed import layout_with
 from dumpscan.model import Pdb
 from tests import acceptance
 
@@ -97,3 +101,186 @@ def test_real_table_gives_the_same_figures() -> None:
     assert named.kernel.address("MmNonPagedPoolEnd0") == BASE + 0x7CD84
     assert named.pools("tracker").tags == plain.pools("tracker").tags
     assert named.pools("pages").tags == plain.pools("pages").tags
+
+
+def test_table_that_names_another_build_is_refused(tmp_path: Path) -> None:
+    """Its path says this kernel, its own word another one."""
+    said = {"windows": {"pdb": {"GUID": "0" * 32, "age": 1, "database": PDB.name}}}
+    write_table(tmp_path, json.dumps({"metadata": said, "symbols": {}}).encode())
+    found = symbols.load(PDB, BASE, {}, [tmp_path])
+    assert found.symbols == {}
+    assert f"is of {'0' * 32}-1, this kernel's PDB is {PDB.guid}-1; not used" in found.notes[0]
+
+
+# -- PDB files --------------------------------------------------------------------------------------
+
+GUID_BYTES = bytes.fromhex("31FBB530 7EAE CA4A ABA750AA241FF331")
+"""The GUID as stored: its first three numbers little-endian."""
+
+
+def pdb_file(guid: bytes = GUID_BYTES, age: int = 1) -> bytes:
+    """A PDB of six blocks of 512 bytes: super block, directory map, directory, and streams 1 and 3.
+
+    Stream 0 has a block of its own and stream 2 was deleted; the PDB stream's own age is 9, a trap.
+    """
+    magic = b"Microsoft C/C++ MSF 7.00\r\n\x1aDS\0\0\0"
+    directory = struct.pack("<5I3I", 4, 16, 28, 0xFFFFFFFF, 12, 3, 4, 5)
+    blocks = [
+        magic + struct.pack("<6I", 512, 1, 6, len(directory), 0, 1),
+        struct.pack("<I", 2),
+        directory,
+        b"old directory",
+        struct.pack("<III", 20000404, 0, 9) + guid,
+        struct.pack("<iII", -1, 19990903, age),
+    ]
+    return b"".join(block.ljust(512, b"\0") for block in blocks)
+
+
+def test_identity_of_a_pdb_file(tmp_path: Path) -> None:
+    path = tmp_path / "ntkrnlpa.pdb"
+    path.write_bytes(pdb_file())
+    assert pdbfile.identity(path) == (PDB.guid, 1)
+
+
+def test_identity_of_the_real_pdb() -> None:
+    path = SHARED / "pdb" / f"ntkrnlpa-{PDB.guid}-1.pdb"
+    if not path.is_file():
+        pytest.skip("needs ../shared/symbols (the public PDB of XP SP3)")
+    assert pdbfile.identity(path) == (PDB.guid, 1)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"MZ",
+        pdb_file()[:700],
+        pdb_file()[:32] + struct.pack("<6I", 4, 1, 6, 32, 0, 1),
+        pdb_file()[:32] + struct.pack("<6I", 512, 1, 6, 1 << 31, 0, 1),
+        pdb_file()[:32] + struct.pack("<6I", 512, 1, 6, 32, 0, 0xFFFFFFF0),
+        pdb_file()[:1024] + b"\xff" * 2048,
+    ],
+)
+def test_what_is_no_pdb_file(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "ntkrnlpa.pdb"
+    path.write_bytes(content)
+    assert pdbfile.identity(path) is None
+    found = symbols.load(PDB, BASE, {}, [tmp_path])
+    assert found.notes == ("ntkrnlpa.pdb is no PDB file of format 7.00, or damaged; not used",)
+
+
+def test_pdb_file_of_another_build_is_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "ntkrnlpa.pdb").write_bytes(pdb_file(age=2))
+    found = symbols.load(PDB, BASE, {}, [tmp_path])
+    assert found.symbols == {}
+    assert found.notes == (f"ntkrnlpa.pdb is of {PDB.guid}-2, this kernel's PDB is {PDB.guid}-1; not used",)
+
+
+@pytest.mark.parametrize("place", ["ntkrnlpa.pdb", f"ntkrnlpa.pdb/{PDB.guid}1/ntkrnlpa.pdb"])
+def test_pdb_file_is_converted_once_and_kept_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    """The folder of the PDB stays as it is; the second time the table comes from the cache."""
+    asked: list[Path] = []
+
+    def convert(path: Path, progress: object = None) -> dict[str, Any]:
+        asked.append(path)
+        whole: dict[str, Any] = json.loads(table())
+        return {**whole, "metadata": {}, "user_types": {"_EPROCESS": {"size": 1}, "_OTHER": {}}}
+
+    monkeypatch.setattr(through_pdbconv, "convert", convert)
+    monkeypatch.setattr(symbols, "cache_folder", lambda: tmp_path / "cache")
+    path = tmp_path / "given" / place
+    path.parent.mkdir(parents=True)
+    path.write_bytes(pdb_file())
+    for _ in range(2):
+        found = symbols.load(PDB, BASE, {"PoolTrackTable": 0x8055C600}, [tmp_path / "given"])
+        assert found.symbols["MmNonPagedPoolEnd0"] == 0x80553D84
+        assert found.types == {"_EPROCESS": {"size": 1}}
+    assert asked == [path]
+    assert [each for each in (tmp_path / "given").rglob("*") if each.is_file()] == [path]
+
+
+def test_pdb_file_that_cannot_be_converted_is_a_note(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Right by its GUID, and nothing behind: volatility3's converter refuses it."""
+    monkeypatch.setattr(symbols, "cache_folder", lambda: tmp_path / "cache")
+    (tmp_path / "ntkrnlpa.pdb").write_bytes(pdb_file())
+    found = symbols.load(PDB, BASE, {}, [tmp_path])
+    assert found.symbols == {} and len(found.notes) == 1
+    assert "symbol table ntkrnlpa.pdb cannot be read" in found.notes[0]
+
+
+def test_a_cache_that_cannot_be_written_is_done_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    monkeypatch.setattr(symbols, "cache_folder", lambda: tmp_path / "file" / "cache")
+    monkeypatch.setattr(
+        through_pdbconv, "convert", lambda *_: {**json.loads(table()), "metadata": {}, "user_types": {}}
+    )
+    (tmp_path / "ntkrnlpa.pdb").write_bytes(pdb_file())
+    assert symbols.load(PDB, BASE, {}, [tmp_path]).symbols["NtBuildLab"] == BASE + 0xC5C
+
+
+# -- structures -------------------------------------------------------------------------------------
+
+WIDE = {"kind": "base", "name": "unsigned long long"}
+TYPES: dict[str, Any] = {
+    "_POOL_TRACKER_TABLE": {
+        "size": 0x50,
+        "fields": {
+            name: {"offset": at, "type": WIDE}
+            for name, at in (
+                ("Key", 0), ("NonPagedBytes", 8), ("NonPagedAllocs", 0x18), ("NonPagedFrees", 0x20),
+                ("PagedBytes", 0x28), ("PagedAllocs", 0x30), ("PagedFrees", 0x38),
+            )
+        },
+    },
+    "_POOL_TRACKER_BIG_PAGES": {
+        "size": 0x20,
+        "fields": {
+            "Va": {"offset": 0, "type": WIDE},
+            "Key": {"offset": 8, "type": {"kind": "base", "name": "unsigned long"}},
+            "PoolType": {"offset": 0xC, "type": {"kind": "bitfield", "bit_position": 8, "bit_length": 12}},
+            "NumberOfBytes": {"offset": 0x10, "type": WIDE},
+        },
+    },
+    "_EPROCESS": {"size": 0xB80, "fields": {"ActiveProcessLinks": {"offset": 0x1D8, "type": WIDE}}},
+    "_KPROCESS": {"size": 0x1C8, "fields": {"DirectoryTableBase": {"offset": 0x28, "type": WIDE}}},
+}  # fmt: skip
+
+
+def test_layout_of_a_build_that_only_symbols_know() -> None:
+    found = layout_with(TYPES, 26100, "x64", layout_for(26100, "x64", False))
+    assert found is not None
+    assert (found.tracker_size, found.wide_counts) == (0x50, True)
+    assert dict(found.tracker_fields)["paged_frees"] == 0x38
+    assert (found.big_entry_size, found.big_type_shift) == (0x20, 8)
+    assert (found.process_links, found.process_dtb) == (0x1D8, 0x28)
+    assert found.unwalkable is not None and "segment heap" in found.unwalkable
+    server_2016 = layout_with(TYPES, 14393, "x64", None)
+    assert server_2016 is not None and "where the pools" in (server_2016.unwalkable or "")
+
+
+def _without(name: str) -> dict[str, Any]:
+    return {key: value for key, value in TYPES.items() if key != name}
+
+
+@pytest.mark.parametrize(
+    "types",
+    [
+        {},
+        _without("_EPROCESS"),
+        {**TYPES, "_POOL_TRACKER_TABLE": {"size": 0x20, "fields": TYPES["_POOL_TRACKER_TABLE"]["fields"]}},
+        {**TYPES, "_POOL_TRACKER_BIG_PAGES": 3},
+    ],
+)
+def test_types_that_do_not_fit_change_nothing(types: dict[str, Any]) -> None:
+    assert layout_with(types, 26100, "x64", None) is None
+    known = layout_for(19041, "x64", False)
+    assert layout_with(types, 19041, "x64", known) is known
+
+
+def test_the_articles_own_kernels_keep_their_layouts() -> None:
+    known = layout_for(6001, "x64", False)
+    assert layout_with(TYPES, 6001, "x64", known) is known

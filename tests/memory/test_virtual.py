@@ -227,6 +227,20 @@ def test_self_map_verifies(mode: Paging, base: int, request: pytest.FixtureReque
     assert not dtb.verify(space.physical, mode, 0xFFF000)
 
 
+def test_self_map_at_another_place() -> None:
+    """Windows 10 from 1607 on: root at 0x2000, its entry 0x1A3 names it; 0x1A3 << 39, sign extended,
+    is 0xFFFFD180_00000000. A lower half entry that does the same is a user's and no self map."""
+    lower = table({0xA3: 0x1063}, 8)
+    memory = memory_of({1: lower, 2: table({0x1A3: 0x80000000_00002063}, 8)}, 16)
+    rows, _ = memory.pages(np.array([1, 2]))
+    found = list(dtb.find_moved(rows, np.array([1, 2])))
+    assert [(candidate.paging, candidate.dtb) for candidate in found] == [(X64, 0x2000)]
+    settled = dtb.settle(memory, X64, 0x2000)
+    assert settled is not None and settled.self_map == 0xFFFFD180_00000000
+    assert dtb.settle(memory, X64, 0x1000) is None
+    assert not list(dtb.find_in(rows, np.array([1, 2])))
+
+
 def test_chunks_cross_runs() -> None:
     memory = memory_of({1: b"", 5: b"", 6: b"", 9: b""}, 16)
     assert [chunk.tolist() for chunk in dtb.chunks(memory, 3)] == [[1, 5, 6], [9]]

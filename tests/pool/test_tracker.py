@@ -158,3 +158,19 @@ def test_a_moments_difference_leaves_out_its_tag_alone() -> None:
 
 def test_no_table_no_tracker() -> None:
     assert read_tracker(kernel(HandMemory(), 6000, {}), PoolTables("off")) is None
+
+
+def test_counters_of_64_bits() -> None:
+    """Windows 10 from 17763 on (facts): 56 bytes an entry; Key, then bytes, allocations and frees of
+    nonpaged pool at 8, 0x10 and 0x18, of paged pool at 0x20, 0x28 and 0x30, all 64 bits wide."""
+    memory = HandMemory(8)
+    first = 0xFFFFC280_00000000
+    memory.put(first, bytes(SIZE * 56))
+    row = struct.pack("<Q6Q", IOSE, 48, 2, 1, 5 << 32, (7 << 32) + 9, 3 << 32)
+    memory.put(first + 5 * 56, row)
+    tables = PoolTables("on", first, SIZE, (first,), None, 0, None, 0)
+    tracker = read_tracker(kernel(memory, 17763, {}), tables)
+    assert tracker is not None and tracker.complete
+    assert by_tag(tracker) == {
+        "IoSe": (PoolUse(2, 1, 1, 48), PoolUse((7 << 32) + 9, 3 << 32, (4 << 32) + 9, 5 << 32))
+    }

@@ -52,6 +52,13 @@ MAGICS = (
     Magic("libvirt", 0, b"LibvirtQemudSave"),
     Magic("libvirt", 0, b"LibvirtQemudPart"),
     Magic("virtualbox-state", 0, b"\x7fVirtualBox SavedState"),
+    # Signature of .vmrs and .vmcx files as dissect.hypervisor's c_hyperv.py has it (0x01282014).
+    Magic("hyperv", 0, b"\x14\x20\x28\x01"),
+    # xc_core_header of xenctrl.h (0xF00FEBED, 0xF00FEBEE); 'xl save' and 'xm save' streams.
+    Magic("xen-old", 0, b"\xed\xeb\x0f\xf0"),
+    Magic("xen-old", 0, b"\xee\xeb\x0f\xf0"),
+    Magic("xen-save", 0, b"Xen saved domain"),
+    Magic("xen-save", 0, b"LinuxGuestRecord"),
     Magic("ewf", 0, b"EVF\t\r\n\xff\x00"),
     Magic("ewf", 0, b"EVF2\r\n\x81\x00"),
     Magic("ewf", 0, b"LVF\t\r\n\xff\x00"),
@@ -73,6 +80,8 @@ MAGICS = (
     Magic("vmdk", 0, b"# Disk DescriptorFile"),
     Magic("vhd", 0, b"conectix"),
     Magic("vhdx", 0, b"vhdxfile"),
+    Magic("parallels", 0, b"WithoutFreeSpace"),
+    Magic("parallels", 0, b"WithouFreSpacExt"),
     Magic("vdi", 0x40, b"\x7f\x10\xda\xbe"),
     Magic("pe", 0, b"MZ"),
     Magic("pdf", 0, b"%PDF-"),
@@ -113,11 +122,27 @@ REFUSALS = {
         "a hibernation link: it only holds the name of the real hibernation file",
         "give that file",
     ),
-    "kdump": Refusal(True, "a compressed kdump core", "dump again without -z, or " + _CONVERT),
+    "kdump": Refusal(
+        True,
+        "a compressed kdump core",
+        "dump again as ELF ('dump-guest-memory' without -z, -l and -s; 'virsh dump --memory-only --format elf')",
+    ),
     "diskdump": Refusal(True, "a Linux diskdump core", _CONVERT),
     "virtualbox-state": Refusal(
         True, "a VirtualBox saved state", "use 'VBoxManage debugvm NAME dumpvmcore' instead"
     ),
+    "hyperv": Refusal(
+        True,
+        "a Hyper-V saved state or configuration (.vmrs, .vmcx)",
+        "write a crash dump from it with Microsoft's VmSavedStateDumpProvider (Windows SDK)",
+    ),
+    "hyperv-2008": Refusal(
+        True,
+        "a Hyper-V saved state (.vsv with .bin) of Windows Server 2008 to 2012",
+        "write a crash dump from both files with vm2dmp",
+    ),
+    "xen-old": Refusal(True, "a Xen core in the form before ELF", "dump the domain with 'xl dump-core'"),
+    "xen-save": Refusal(True, "a saved Xen domain", "restore it and dump it with 'xl dump-core'"),
     "ewf": Refusal(
         True, "an EWF (EnCase E01) container", "export it as a raw image, for instance with ewfexport"
     ),
@@ -131,11 +156,12 @@ REFUSALS = {
     "cab": _archive("a cabinet file"),
     "rar": _archive("a RAR archive"),
     "tar": _archive("a tar archive"),
-    "qcow2": _disk("a QCOW disk image"),
+    "qcow2": _disk("a QCOW disk image (memory of its internal snapshots is not read)"),
     "vmdk": _disk("a VMDK disk image"),
     "vhd": _disk("a VHD disk image"),
     "vhdx": _disk("a VHDX disk image"),
     "vdi": _disk("a VirtualBox disk image"),
+    "parallels": _disk("a Parallels disk image"),
     "pe": _other("a Windows program or driver"),
     "pdf": _other("a PDF document"),
     "registry": _other("a registry hive"),

@@ -24,6 +24,8 @@ _KINDS = {
     c_crash.TYPE_BITMAP: ("bitmap", "complete dump with page bitmap"),
     c_crash.TYPE_ACTIVE: ("active", "active memory or kernel dump with page bitmap"),
 }
+# From 7 on they hold memory, and a debugger that reads them writes them anew.
+_ADVICE = dict.fromkeys(range(7, 11), ": open it in WinDbg and write it again with '.dump /f'")
 _KNOWN_TYPES = {*_KINDS, *c_crash.REFUSED_TYPES, c_crash.TYPE_TRIAGE}
 
 
@@ -38,7 +40,7 @@ def open_crash(source: Source, wide: bool) -> OpenedImage:
     if kind in c_crash.REFUSED_TYPES:
         raise UnsupportedImage(
             f"{source.path.name}: a Windows crash dump, but {c_crash.REFUSED_TYPES[kind]}; dumpscan reads "
-            "complete, kernel, bitmap and small dumps (types 1, 2, 4, 5, 6)"
+            "complete, kernel, bitmap and small dumps (types 1, 2, 4, 5, 6)" + _ADVICE.get(kind, "")
         )
     if kind == c_crash.TYPE_TRIAGE:
         from dumpscan.image.triage import open_triage

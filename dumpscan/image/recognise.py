@@ -7,7 +7,7 @@ the .vmss or .vmsn beside it. Order of recognition: facts/dump-formats.md 0.
 from __future__ import annotations
 
 import os
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
 from dumpscan.errors import DamagedImage, NotAnImage, UnsupportedImage
@@ -92,11 +92,19 @@ def _refuse(source: Source, kind: str) -> None:
         from dumpscan.image.hibernation import refuse_link
 
         raise refuse_link(source)
-    refusal = c_magic.REFUSALS.get(kind)
+    refusal = c_magic.REFUSALS.get("hyperv-2008" if kind == "raw" and _is_hyperv(source.path) else kind)
     if refusal is None:
         return
     error = UnsupportedImage if refusal.memory else NotAnImage
     raise error(f"{source.path.name}: {refusal.what}; {refusal.advice}")
+
+
+def _is_hyperv(path: PurePath) -> bool:
+    """By name: .vsv and .bin of a saved machine have no signature that is known (facts 10)."""
+    suffix = path.suffix.lower()
+    return suffix == ".vsv" or (
+        suffix == ".bin" and isinstance(path, Path) and path.with_suffix(".vsv").is_file()
+    )
 
 
 def _open(source: Source, kind: str) -> OpenedImage:

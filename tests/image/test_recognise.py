@@ -15,12 +15,14 @@ from tests.image.writers import page
 
 REFUSED = [
     (b"MDMP\x93\xa7", "user-mode minidump", ExitCode.NOT_AN_IMAGE),
-    (b"hibr", "hibernation file", ExitCode.UNSUPPORTED),
-    (b"WAKE", "hibernation file", ExitCode.UNSUPPORTED),
-    (b"RSTR", "hibernation file", ExitCode.UNSUPPORTED),
     (b"link", "hibernation link", ExitCode.UNSUPPORTED),
     (b"KDUMP   ", "kdump", ExitCode.UNSUPPORTED),
+    (b"makedumpfile\0\0\0\0", "kdump", ExitCode.UNSUPPORTED),
     (b"LibvirtQemudSave", "libvirt", ExitCode.UNSUPPORTED),
+    (b"\x14\x20\x28\x01", "Hyper-V", ExitCode.UNSUPPORTED),
+    (b"\xee\xeb\x0f\xf0\x01\0\0\0", "Xen core", ExitCode.UNSUPPORTED),
+    (b"Xen saved domain, xl format\n", "saved Xen domain", ExitCode.UNSUPPORTED),
+    (b"\x7fVirtualBox SavedState V2.0", "VirtualBox saved state", ExitCode.UNSUPPORTED),
     (b"EVF\x09\x0d\x0a\xff\x00", "EnCase", ExitCode.UNSUPPORTED),
     (b"QEVM\x00\x00\x00\x02", "version", ExitCode.UNSUPPORTED),
     (b"PK\x03\x04", "ZIP", ExitCode.NOT_AN_IMAGE),
@@ -35,6 +37,7 @@ REFUSED = [
     (b"KDMV", "VMDK", ExitCode.NOT_AN_IMAGE),
     (b"conectix", "VHD", ExitCode.NOT_AN_IMAGE),
     (b"vhdxfile", "VHDX", ExitCode.NOT_AN_IMAGE),
+    (b"WithouFreSpacExt", "Parallels", ExitCode.NOT_AN_IMAGE),
     (b"%PDF-1.4", "PDF", ExitCode.NOT_AN_IMAGE),
     (b"regf", "registry", ExitCode.NOT_AN_IMAGE),
 ]
@@ -50,11 +53,20 @@ def test_refused_by_name(tmp_path: Path, head: bytes, word: str, code: ExitCode)
     assert "\n" not in str(caught.value)
 
 
-def test_a_resumed_hibernation_file_is_known_by_its_first_block(tmp_path: Path) -> None:
-    path = tmp_path / "hiberfil.sys"
-    path.write_bytes(bytes(0x7000) + b"\x81\x81xpress" + bytes(2 << 20))
-    with pytest.raises(UnsupportedImage, match="hibernation"):
-        open_image(path)
+def test_states_of_hyper_v_2008_are_known_by_their_names(tmp_path: Path) -> None:
+    content = b"".join(page(n) for n in range(300))
+    state, memory = tmp_path / "0A2F.vsv", tmp_path / "0A2F.bin"
+    memory.write_bytes(content)
+    assert open_image(memory).info.format == "raw"
+    state.write_bytes(content)
+    for path in (state, memory):
+        with pytest.raises(UnsupportedImage, match="vm2dmp"):
+            open_image(path)
+
+
+def test_a_resumed_hibernation_file_is_known_by_its_first_block() -> None:
+    assert sniff(bytes(0x7000) + b"\x81\x81xpress" + bytes(0x3000)) == "hiberfil"
+    assert sniff(b"x" + bytes(0x6FFF) + b"\x81\x81xpress" + bytes(0x3000)) == "raw"
 
 
 def test_sniff_goes_by_content() -> None:

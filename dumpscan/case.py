@@ -81,6 +81,10 @@ class Case:
         kernel = locate_kernel(
             self.opened, symbol_dirs=self.options.symbol_dirs, progress=self.options.progress
         )
+        if kernel.info.arch == "ia64":
+            from dumpscan.pool.splits import settle_split
+
+            kernel = settle_split(kernel)
         return self._beside(kernel) if self.options.page_files else kernel
 
     def _beside(self, kernel: Kernel) -> Kernel:

@@ -79,7 +79,7 @@ def identify(
         block = replace(block, addresses={**table.variables(list(c_kdbg.ADDRESSES)), **block.addresses})
         located = replace(located, kdbg=block)
     info, layout = _name(located, headers, pdb, hints, shared, table)
-    count = machine.processor_count(memory, block.addresses.get("KiProcessorBlock"))
+    count = machine.processor_count(memory, block.addresses.get("KiProcessorBlock"), info.build)
     memory, info = _system_space(physical, memory, info, layout, block.addresses)
     doubts = (*_lacking(info, layout, table), *machine.processor_notes(hints, count))
     return Kernel(

@@ -20,6 +20,11 @@ from dumpscan.records import record
 MOST_PROCESSORS = {4: 32, 8: 64}
 """KiProcessorBlock holds one pointer for each processor an NT 5 or 6.0 kernel can have."""
 
+_FIRST_WITH_GROUPS = 7600
+MOST_IN_GROUPS = 2048
+"""Windows 7 brought processor groups of 64; no version supports more than 2048 processors (Microsoft's
+limits of Windows Server)."""
+
 
 @record
 class SharedData:
@@ -50,16 +55,24 @@ def read_shared_data(memory: VirtualMemory) -> SharedData | None:
     return SharedData(interrupt, system, known, major, minor, build if major >= 10 else None)
 
 
-def processor_count(memory: VirtualMemory, block: int | None) -> int | None:
-    """Processors by the non-null head of KiProcessorBlock; None when it is absent."""
+def processor_count(memory: VirtualMemory, block: int | None, build: int | None = None) -> int | None:
+    """Processors by the non-null head of KiProcessorBlock; None when it is absent.
+
+    From 6.1 on (``build``) the array is longer, by how much depends on the version: where its first 64
+    are all in use, those that follow count too.
+    """
     if not block:
         return None
     width = memory.pointer_size
+    most = MOST_PROCESSORS[width]
     try:
-        table = memory.read(block, width * MOST_PROCESSORS[width])
+        table = memory.read(block, width * most)
+        if (build or 0) >= _FIRST_WITH_GROUPS and int.from_bytes(table[-width:], "little"):
+            most = MOST_IN_GROUPS
+            table = memory.read(block, width * most)
     except AbsentMemory:
         return None
-    pointers = struct.unpack(f"<{MOST_PROCESSORS[width]}{'I' if width == 4 else 'Q'}", table)
+    pointers = struct.unpack(f"<{most}{'I' if width == 4 else 'Q'}", table)
     count = next(
         (i for i, pointer in enumerate(pointers) if pointer < memory.paging.kernel_start), len(pointers)
     )

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import struct
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 import dumpscan
 import samples
 from dumpscan.case import Case
+from dumpscan.kernel.machine import processor_count
+from dumpscan.memory.virtual import VirtualMemory
+from tests.pool.machine import HandMemory
 
 KI_PROCESSOR_BLOCK = 0x218
 NUMBER_PROCESSORS = 0x34
@@ -98,3 +102,13 @@ def test_one_table_of_four_gives_no_figures(made: samples.Machine, tmp_path: Pat
     auto = case.census("auto")
     assert {use.source for use in auto.tags} == {"pages"}
     assert all(use.paged.bytes < 1 << 32 and use.nonpaged.bytes < 1 << 32 for use in auto.tags)
+
+
+@pytest.mark.parametrize(("build", "expected"), [(6001, 64), (7601, 80), (None, 64)])
+def test_more_than_one_group(build: int | None, expected: int) -> None:
+    """80 processors: from Windows 7 on the array goes on behind the first 64."""
+    memory = HandMemory(8)
+    memory.put(0xFFFFF800_01000000, bytes(2048 * 8))
+    for number in range(80):
+        memory.put_pointer(0xFFFFF800_01000000 + 8 * number, 0xFFFFF880_00000180 + number * 0x10000)
+    assert processor_count(cast(VirtualMemory, memory), 0xFFFFF800_01000000, build) == expected

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from benchmarks.batch_cases import batch_memory, batch_queries, batch_resume, batch_speed
 from benchmarks.images import folder, image
+from benchmarks.large_cases import open_large_bitmap
 from benchmarks.measure import median_wall, paired, peak_anonymous, run
 from benchmarks.row import Row, dumpscan
 from benchmarks.series_cases import attribute_blocks, compare_three
@@ -129,6 +130,7 @@ CASES: dict[str, Callable[[], Iterator[Row]]] = {
     "walk": page_walk,
     "poolscanner": walk_against_poolscanner,
     "raw": raw_image,
+    "bitmap": open_large_bitmap,
     "compare": compare_three,
     "attribute": attribute_blocks,
     "batch": batch_speed,

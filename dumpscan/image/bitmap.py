@@ -10,11 +10,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dumpscan.errors import DamagedImage
 from dumpscan.image import c_crash
-from dumpscan.image.physical import I64, U8
+from dumpscan.image.physical import I64, U8, U64
 from dumpscan.image.source import PAGE, Source
 
 # Bytes of bitmap per step: bounds the arrays of a lying bitmap (8 Mi bits, at most 64 MiB of edges).
@@ -116,13 +115,26 @@ def bitmap_runs(data: U8, bits: int, limit: int) -> PageRuns:
     total = 0
     for at in range(0, (bits + 7) // 8, _STEP):
         pfn, count = _chunk_runs(data[at : at + _STEP], min(bits - at * 8, _STEP * 8))
+        pfn += at * 8
+        found = int(count.sum())
         if total < limit:
-            keep = int(np.searchsorted(np.cumsum(count), limit - total)) + 1
-            starts.append(pfn[:keep] + at * 8)
-            counts.append(count[:keep])
-        total += int(count.sum())
+            keep = len(pfn) if found < limit - total else _enough(count, limit - total)
+            pfn, count = pfn[:keep], count[:keep]
+            if starts and len(pfn) and len(starts[-1]) and starts[-1][-1] + counts[-1][-1] == pfn[0]:
+                # A run that goes on over the chunk's end.
+                counts[-1][-1] += count[0]
+                pfn, count = pfn[1:], count[1:]
+            if len(pfn):
+                starts.append(pfn)
+                counts.append(count)
+        total += found
     none = np.zeros(0, np.int64)
-    return PageRuns(*_joined(np.concatenate([*starts, none]), np.concatenate([*counts, none])), total)
+    return PageRuns(np.concatenate([none, *starts]), np.concatenate([none, *counts]), total)
+
+
+def _enough(count: I64, pages: int) -> int:
+    """How many runs hold ``pages`` pages."""
+    return int(np.searchsorted(np.cumsum(count), pages)) + 1
 
 
 def _chunk_runs(data: U8, bits: int) -> tuple[I64, I64]:
@@ -136,16 +148,14 @@ def _chunk_runs(data: U8, bits: int) -> tuple[I64, I64]:
     carried[1:] = words[:-1] >> np.uint64(63)
     edges = words ^ ((words << np.uint64(1)) | carried)
     touched = np.flatnonzero(edges)
-    set_bits = np.flatnonzero(np.unpackbits(edges[touched].view(np.uint8), bitorder="little"))
-    at = touched[set_bits >> 6] * 64 + (set_bits & 63)
-    return at[0::2], at[1::2] - at[0::2]
+    if 4 * len(touched) > len(edges):
+        at = _set_bits(edges)
+    else:
+        set_bits = _set_bits(edges[touched])
+        at = touched[set_bits >> 6] * 64 + (set_bits & 63)
+    return at[0::2].copy(), at[1::2] - at[0::2]
 
 
-def _joined(pfn: I64, count: I64) -> tuple[I64, I64]:
-    """Join runs that touch (a run cut at a chunk's end)."""
-    if len(pfn) < 2:
-        return pfn, count
-    fresh = np.ones(len(pfn), np.bool_)
-    fresh[1:] = pfn[1:] != pfn[:-1] + count[:-1]
-    first: NDArray[np.intp] = np.flatnonzero(fresh)
-    return pfn[first], np.add.reduceat(count, first)
+def _set_bits(words: U64) -> I64:
+    """Numbers of the bits that are set."""
+    return np.flatnonzero(np.unpackbits(words.view(np.uint8), bitorder="little").view(np.bool_))

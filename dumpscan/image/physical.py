@@ -8,6 +8,7 @@ is either wholly present or absent; an absent page is *unknown*, never zeros.
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -108,6 +109,12 @@ def scattered(memory: PhysicalMemory, pfns: NDArray[Any]) -> AbstractContextMana
     return context
 
 
+def filled_runs(memory: PhysicalMemory) -> Runs:
+    """The page ranges to search for something: all but stretches known to be zeros (holes of the file)."""
+    filled = getattr(memory, "filled", None)
+    return filled() if filled else memory.runs()
+
+
 @record
 class Segment:
     """``pages`` pages from page frame ``pfn`` on lie in the file from byte ``offset`` on."""
@@ -132,13 +139,15 @@ class FileMemory:
         self._data = data
         self._mapped = data if isinstance(data, np.ndarray) else _NOTHING
         keep = count > 0
-        self._pfn = np.ascontiguousarray(pfn[keep], dtype=np.int64)
-        self._offset = np.ascontiguousarray(offset[keep], dtype=np.int64)
-        self._count = self._clip(np.ascontiguousarray(count[keep], dtype=np.int64))
+        pfn, count, offset = (_chosen(column, keep) for column in (pfn, count, offset))
+        self._pfn, self._offset = pfn, offset
+        self._count = self._clip(count)
         self._check()
         self._phase = self._common_phase()
         self._rows = self._row_view()
         self._resident = Prefault(self._mapped)
+        self.path: Path | None = None
+        """The file behind ``data``, where it is one that may have holes."""
 
     def _clip(self, count: I64) -> I64:
         """Cut runs at the end of the file: pages not wholly in it are absent."""
@@ -248,7 +257,14 @@ class FileMemory:
     def runs(self) -> Runs:
         """See :meth:`PhysicalMemory.runs`."""
         keep = self._count > 0
-        return Runs(self._pfn[keep], self._count[keep])
+        return Runs(_chosen(self._pfn, keep), _chosen(self._count, keep))
+
+    def filled(self) -> Runs:
+        """As :meth:`runs`, without the holes of a sparse file: those are zeros."""
+        from dumpscan.image import holes
+
+        data = holes.data_of(self.path, len(self._data)) if self.path is not None else None
+        return self.runs() if data is None else holes.filled(*self.placed(), self.page_size, data)
 
     def close(self) -> None:
         """Let go of the file: every page is absent from then on.
@@ -267,6 +283,11 @@ class FileMemory:
         """Where the present pages lie: first page frame, pages and file offset of each run."""
         keep = self._count > 0
         return self._pfn[keep], self._count[keep], self._offset[keep]
+
+
+def _chosen(column: I64, keep: Mask) -> I64:
+    """The elements to keep; the column itself, millions of elements perhaps, where these are all."""
+    return np.ascontiguousarray(column if bool(keep.all()) else column[keep], dtype=np.int64)
 
 
 def from_segments(data: U8, segments: list[Segment], page_size: int = 4096) -> FileMemory:

@@ -6,9 +6,12 @@ text, compressed data and tiny files are refused instead of being searched for a
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
 from dumpscan.errors import NotAnImage
+from dumpscan.image.holes import data_of
 from dumpscan.image.opened import Hints, OpenedImage
 from dumpscan.image.physical import U8, FileBytes, FileMemory
 from dumpscan.image.source import PAGE, Source
@@ -63,7 +66,7 @@ def check_plausible(source: Source) -> None:
         raise NotAnImage(f"{name}: a text file, not a memory image")
     if zeros.max() < _ZERO_SHARE:
         raise NotAnImage(f"{name}: no known format, and compressed or encrypted throughout; unpack it first")
-    if zeros.min() == 1 and not _any_set(source.data):
+    if zeros.min() == 1 and not _any_set(source):
         raise NotAnImage(f"{name}: holds nothing but zeros; the capture failed, repeat it")
 
 
@@ -75,6 +78,13 @@ def _is_text(data: U8) -> bool:
     return share > 0.99 or (share + zero > 0.99 and share > 0.4)
 
 
-def _any_set(data: FileBytes) -> bool:
+def _any_set(source: Source) -> bool:
+    """Whether any byte is not zero. Holes of a sparse file are not read."""
+    held = data_of(Path(source.path), source.size) if isinstance(source.data, np.ndarray) else None
+    spans = [(0, source.size)] if held is None else zip(held.start.tolist(), held.end.tolist(), strict=True)
     step = 1 << 24
-    return any(bool(data[at : at + step].any()) for at in range(0, len(data), step))
+    return any(
+        bool(source.data[at : min(at + step, end)].any())
+        for start, end in spans
+        for at in range(start, end, step)
+    )

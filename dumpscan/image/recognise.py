@@ -10,9 +10,12 @@ import os
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from dumpscan.errors import DamagedImage, NotAnImage, UnsupportedImage
 from dumpscan.image import c_magic
 from dumpscan.image.opened import OpenedImage
+from dumpscan.image.physical import FileMemory
 from dumpscan.image.source import PAGE, Source, is_address, map_file
 from dumpscan.records import replace
 
@@ -38,6 +41,8 @@ def open_image(path: str | os.PathLike[str]) -> OpenedImage:
     kind = sniff(source.take(0, HEAD), source.take(max(source.size - TAIL, 0), TAIL))
     _refuse(source, kind)
     opened = _open(source, kind)
+    if isinstance(opened.memory, FileMemory) and isinstance(source.data, np.ndarray):
+        opened.memory.path = Path(source.path)
     traffic = getattr(source.data, "traffic", None)
     return opened if traffic is None else _from_afar(opened, opened.traffic or traffic)
 

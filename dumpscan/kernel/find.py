@@ -15,7 +15,7 @@ import numpy as np
 
 from dumpscan.errors import AbsentMemory, KernelNotFound, MemoryFault, WrongMemory
 from dumpscan.image.opened import Hints
-from dumpscan.image.physical import PhysicalMemory
+from dumpscan.image.physical import PhysicalMemory, filled_runs
 from dumpscan.kernel import c_kdbg, kdbg, search
 from dumpscan.kernel.around import block_around
 from dumpscan.kernel.kdbg import Kdbg
@@ -169,7 +169,7 @@ class _Scan:
 
     def run(self, progress: Progress | None) -> Located | None:
         scratch = np.empty((dtb.CHUNK, PAGE), np.uint8)
-        total = int(self.physical.runs().page_count.sum())
+        total = int(filled_runs(self.physical).page_count.sum())
         done = 0
         for step, pfns in enumerate(dtb.chunks(self.physical)):
             rows, present = self.physical.pages(pfns, scratch)

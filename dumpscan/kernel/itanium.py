@@ -15,7 +15,7 @@ import numpy as np
 
 from dumpscan.errors import AbsentMemory, KernelNotFound, MemoryFault
 from dumpscan.image.opened import Hints
-from dumpscan.image.physical import I64, U8, PhysicalMemory
+from dumpscan.image.physical import I64, U8, PhysicalMemory, filled_runs
 from dumpscan.kernel import c_kdbg, find, kdbg, machine
 from dumpscan.kernel.find import Located, Progress
 from dumpscan.kernel.kdbg import Kdbg
@@ -85,7 +85,7 @@ class _Scan:
 
     def run(self, progress: Progress | None) -> None:
         scratch = np.empty((_CHUNK, self.physical.page_size), np.uint8)
-        total = int(self.physical.runs().page_count.sum())
+        total = int(filled_runs(self.physical).page_count.sum())
         done = 0
         for pfns in dtb.chunks(self.physical, _CHUNK):
             rows, present = self.physical.pages(pfns, scratch)

@@ -80,10 +80,9 @@ def via_kpcr(memory: VirtualMemory, kpcr: int) -> int | None:
 def find_in(rows: U8, pfns: I64) -> Iterator[int]:
     """Physical addresses of block starts among gathered pages (blocks are 8-byte aligned)."""
     words, page = rows.reshape(-1).view("<u4"), rows.shape[1]
-    for at in np.flatnonzero(words == _TAG_WORD):
-        byte = int(at) * 4
-        row, inside = divmod(byte, page)
-        start = inside - c_kdbg.TAG_OFFSET
-        size = int(words[at + 1]) if at + 1 < len(words) else 0
-        if start >= 0 and start % 4 == 0 and c_kdbg.MIN_SIZE <= size <= c_kdbg.MAX_SIZE:
-            yield int(pfns[row]) * page + start
+    at = np.flatnonzero(words[:-1] == _TAG_WORD)
+    start, size = at * 4 % page - c_kdbg.TAG_OFFSET, words[at + 1]
+    # Filtered as arrays: a hostile image may be full of the tag.
+    good = (start >= 0) & (size >= c_kdbg.MIN_SIZE) & (size <= c_kdbg.MAX_SIZE)
+    for row, inside in zip((at[good] * 4 // page).tolist(), start[good].tolist(), strict=True):
+        yield int(pfns[row]) * page + inside

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from dumpscan.errors import AbsentMemory
-from dumpscan.image.physical import U8, PhysicalMemory
+from dumpscan.image.physical import U8, PhysicalMemory, filled_runs
 from dumpscan.memory.c_pte import PAE, VALID, X64, X86, Paging
 from dumpscan.memory.virtual import PagedMemory
 from dumpscan.records import record, replace
@@ -123,8 +123,10 @@ def _points_to(
 def chunks(
     physical: PhysicalMemory, size: int = CHUNK
 ) -> Iterator[np.ndarray[tuple[int], np.dtype[np.int64]]]:
-    """Page frame numbers of all present pages, ascending, ``size`` at a time, across runs."""
-    runs = physical.runs()
+    """Page frame numbers of all present pages, ascending, ``size`` at a time, across runs.
+
+    Holes of a sparse file are passed over: nothing is found in zeros."""
+    runs = filled_runs(physical)
     ends = np.cumsum(runs.page_count)
     total = int(ends[-1]) if len(ends) else 0
     for at in range(0, total, size):

@@ -26,6 +26,7 @@ from dumpscan.image.physical import (
     Mask,
     PhysicalMemory,
     Runs,
+    filled_runs,
     mapped_words,
     scattered,
 )
@@ -61,6 +62,10 @@ class PageFiles:
     def runs(self) -> Runs:
         """The image's; page files are not searched for anything."""
         return self.image.runs()
+
+    def filled(self) -> Runs:
+        """See :func:`dumpscan.image.physical.filled_runs`."""
+        return filled_runs(self.image)
 
     def present(self, pfns: NDArray[Any]) -> Mask:
         """See :class:`~dumpscan.image.physical.PhysicalMemory`."""

@@ -34,11 +34,26 @@ def is_url(text: str) -> bool:
     return _URL.match(text) is not None
 
 
+def is_wellformed(url: str) -> bool:
+    """Whether ``url`` can be taken apart (a host with one bracket cannot)."""
+    try:
+        urlsplit(url)
+    except ValueError:
+        return False
+    return True
+
+
 def printable(url: str) -> str:
     """``url`` as the store and messages name it, without user, password and query."""
+    if not is_wellformed(url):  # Nobody can say where its secrets are.
+        return f"{url.partition('://')[0]}://?{_short_hash(url)}"
     parts = urlsplit(url)
     place = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
-    return f"{place}?{blake2b(parts.query.encode(), digest_size=6).hexdigest()}" if parts.query else place
+    return f"{place}?{_short_hash(parts.query)}" if parts.query else place
+
+
+def _short_hash(text: str) -> str:
+    return blake2b(text.encode(errors="surrogateescape"), digest_size=6).hexdigest()
 
 
 def is_listing(url: str) -> bool:

@@ -13,7 +13,7 @@ import stat
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
-from dumpscan.batch.addresses import is_listing, is_url, listing
+from dumpscan.batch.addresses import is_listing, is_url, is_wellformed, listing, printable
 from dumpscan.batch.job import Status
 from dumpscan.errors import DumpscanError, UnreadableFile, UsageError
 
@@ -52,7 +52,7 @@ def read_list(path: str) -> list[str]:
     :raises UnreadableFile: it cannot be read. :raises UsageError: it is no text.
     """
     try:
-        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+        with open(path, encoding="utf-8-sig", errors="surrogateescape") as file:
             lines = [line.rstrip("\r\n") for line in file]
     except OSError as error:
         raise UnreadableFile(f"{path}: the list cannot be read ({error.strerror or error})") from error
@@ -89,10 +89,12 @@ def _one(text: str, *, listed: bool) -> Iterator[Found]:
 
 def _address(url: str, *, listed: bool) -> Iterator[Found]:
     """Itself; or what lies in a folder (it ends with ``/``), or what a glob matches, on an object store."""
-    if not is_listing(url):
+    if not is_listing(url) and is_wellformed(url):
         yield Found(url)
         return
     try:
+        if not is_wellformed(url):
+            raise UnreadableFile(f"{printable(url)}: no valid address; look for a mistake in its host")
         found = list(listing(url))
         urls = frozenset(each.url for each in found)
         for each in found:
@@ -118,7 +120,7 @@ def _walk(top: str) -> Iterator[Found]:
         folder = waiting.pop()
         try:
             with os.scandir(folder) as entries:
-                names = sorted((entry.name, entry.is_dir(), entry.is_symlink()) for entry in entries)
+                names = sorted((entry.name, _is_folder(entry), entry.is_symlink()) for entry in entries)
         except OSError as error:
             reason = f"the folder cannot be read ({error.strerror or error})"
             yield Found(folder, status=Status.ERROR, reason=reason)
@@ -133,6 +135,13 @@ def _walk(top: str) -> Iterator[Found]:
                 seen.add(path)
                 inside.append(path)
         waiting.extend(reversed(inside))
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # A link in a circle, or to where nobody may look: its own failure, not the folder's.
+        return False
 
 
 def _file(path: str, *, named: bool) -> Found:

@@ -17,7 +17,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 
 import numpy as np
 
-from dumpscan.errors import ImageError, NotAnImage, UsageError
+from dumpscan.errors import ImageError, NotAnImage, UnreadableFile, UsageError
 from dumpscan.image.physical import I64, U8, FileBytes
 from dumpscan.image.source import Source
 
@@ -46,8 +46,11 @@ class Location(PurePosixPath):
 
 
 def location(url: str) -> Location:
-    """The printable place of ``url``."""
-    parts = urlsplit(url)
+    """The printable place of ``url``. :raises UnreadableFile: it is no address."""
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise UnreadableFile(f"{url.partition(':')[0]}: no valid address ({error}); correct it") from None
     host = parts.netloc.rpartition("@")[2]
     place = Location(unquote(parts.path.rpartition("/")[2]) or host or "image")
     place.address = f"{parts.scheme}://{host}{parts.path}"

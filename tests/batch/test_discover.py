@@ -10,6 +10,7 @@ import pytest
 
 from dumpscan.batch.discover import Found, discover, read_list
 from dumpscan.batch.job import Status
+from dumpscan.batch.store import key_of
 from dumpscan.errors import UnreadableFile, UsageError
 
 
@@ -122,3 +123,25 @@ def test_a_state_file_on_a_server_knows_its_memory_file() -> None:
 def test_own_files_are_left_out(tmp_path: Path) -> None:
     a, store = touch(tmp_path, "a.dmp", "store.sqlite")
     assert paths(tmp_path, exclude=(store,)) == [a]
+
+
+def test_a_link_in_a_circle_costs_only_itself(tmp_path: Path) -> None:
+    real, below = touch(tmp_path, "a.dmp", "sub/b.dmp")
+    (tmp_path / "circle").symlink_to("circle")
+    (tmp_path / "sub" / "up").symlink_to("..")
+    found = {each.path: each.status for each in discover([str(tmp_path)])}
+    assert found == {real: None, below: None, str(tmp_path / "circle"): Status.ERROR}
+
+
+def test_a_list_as_an_editor_on_windows_saves_it(tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_bytes(b"\xef\xbb\xbfC:\\a.dmp\r\nb.dmp\r\n")
+    assert read_list(str(tmp_path / "list.txt")) == ["C:\\a.dmp", "b.dmp"]
+
+
+def test_an_address_that_is_none(tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text("https://u:secret@[::1/a.dmp\nhttps://h/b.dmp\n")
+    wrong, right = discover([f"@{tmp_path / 'list.txt'}"])
+    assert (wrong.status, right) == (Status.ERROR, Found("https://h/b.dmp"))
+    assert "no valid address" in wrong.reason and "secret" not in wrong.reason + key_of(wrong.path)
+    with pytest.raises(UnreadableFile, match="no valid address"):
+        paths("https://[::1/a.dmp")

@@ -7,7 +7,7 @@ import signal
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -20,6 +20,7 @@ from dumpscan.batch.local import Executor, LocalWorkers
 from dumpscan.batch.rules import rules_version
 from dumpscan.batch.store import Run, key_of, open_store
 from dumpscan.batch.todo import Again, Todo
+from dumpscan.errors import UnreadableFile
 
 _TICK = 0.2
 """Seconds between two looks at signals and at the clock."""
@@ -99,15 +100,29 @@ def run_batch(plan: Plan, view: View) -> Summary:
     :raises UsageError: the store is none, is in use, or no scheduler answers.
     """
     rules = rules_version(plan.analysis)
-    with closing(open_store(plan.store, create=True)) as connection, _interruptible() as stop:
+    opened = closing(open_store(plan.store, create=True))
+    with _usable(plan.store), opened as connection, _interruptible() as stop:
         run = Run(connection, plan.request(), __version__, rules)
         try:
             summary = _work(plan, view, connection, run, stop)
+            run.end("finished" if summary.signal is None else "interrupted")
         except BaseException:
-            run.end("interrupted")
+            with suppress(sqlite3.Error):
+                run.end("interrupted")
             raise
-        run.end("finished" if summary.signal is None else "interrupted")
         return summary
+
+
+@contextmanager
+def _usable(store: Path) -> Iterator[None]:
+    """The disk may be full, or gone, or another program may hold the store for long."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise UnreadableFile(
+            f"{store}: the store cannot be written ({error}); what was recorded is kept, the same command "
+            "again continues"
+        ) from error
 
 
 @dataclass

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
+from contextlib import suppress
 
 APPLICATION_ID = 0x44554D50  # "DUMP"
 
@@ -152,6 +153,7 @@ def migrate(connection: sqlite3.Connection) -> int:
             connection.execute(f"PRAGMA user_version = {VERSION}")
         connection.execute("COMMIT")
     except BaseException:
-        connection.execute("ROLLBACK")
+        with suppress(sqlite3.Error):  # A full disk has rolled it back already.
+            connection.execute("ROLLBACK")
         raise
     return before

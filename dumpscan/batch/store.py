@@ -21,7 +21,7 @@ from typing import Any
 from dumpscan.batch import schema
 from dumpscan.batch.addresses import is_url, printable
 from dumpscan.batch.columns import storable
-from dumpscan.batch.job import Failure, Outcome
+from dumpscan.batch.job import Failure, Outcome, Status
 from dumpscan.errors import UnreadableFile, UsageError
 
 _BUSY_MS = 30_000
@@ -60,6 +60,41 @@ def open_store(path: str | os.PathLike[str], *, create: bool = False) -> sqlite3
         if "not a database" in str(error):
             raise UsageError(f"{path}: not a store of dumpscan; name another file") from error
         raise UnreadableFile(f"{path}: the store cannot be used ({error})") from error
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def read_store(path: str | os.PathLike[str]) -> sqlite3.Connection:
+    """A connection for reading; also to a store that one may only read, where it is of the current schema.
+
+    :raises UnreadableFile: missing, or of an older schema and not to be migrated.
+    :raises UsageError: not a store.
+    """
+    try:
+        return open_store(path)
+    except UnreadableFile:
+        if not Path(path).is_file():
+            raise
+        for mode in ("mode=ro", *(() if _has_log(path) else ("immutable=1",))):
+            with suppress(sqlite3.Error):
+                return _read_only(path, mode)
+        raise
+
+
+def _has_log(path: str | os.PathLike[str]) -> bool:
+    """Whether results lie in the write-ahead log beside the file, which only SQLite can bring together."""
+    log = Path(f"{path}-wal")
+    return log.exists() and log.stat().st_size > 0
+
+
+def _read_only(path: str | os.PathLike[str], mode: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(f"{Path(path).absolute().as_uri()}?{mode}", uri=True, isolation_level=None)
+    try:
+        _check(connection, path)
+        if schema.version_of(connection) != schema.VERSION:
+            raise UnreadableFile(f"{path}: an older store; copy it to where it can be written")
     except BaseException:
         connection.close()
         raise
@@ -116,28 +151,53 @@ class Run:
         self.since = self.since or self.id
 
     def beat(self) -> None:
-        """Tell other machines, now and then, that this run lives."""
+        """Tell other machines, now and then, that this run lives.
+
+        :raises UsageError: another run took over meanwhile.
+        """
         if time.time() - self._beat > _SILENT_SECONDS / 8:
-            self._beat = time.time()
             with transaction(self._connection):
-                self._connection.execute("UPDATE runs SET heartbeat = ? WHERE id = ?", (self._beat, self.id))
+                self._own()
 
     def end(self, outcome: str) -> None:
-        """Close the run: ``finished`` or ``interrupted``."""
+        """Close the run: ``finished`` or ``interrupted``; one that another took over is closed already."""
         with transaction(self._connection):
             self._connection.execute(
-                "UPDATE runs SET outcome = ?, finished = ? WHERE id = ?", (outcome, _now(), self.id)
+                "UPDATE runs SET outcome = ?, finished = ? WHERE id = ? AND outcome = 'running'",
+                (outcome, _now(), self.id),
             )
 
     def record(self, outcome: Outcome) -> None:
-        """Keep what came of one image: one transaction."""
+        """Keep what came of one image: one transaction.
+
+        :raises UsageError: another run took over meanwhile.
+        """
         with transaction(self._connection):
+            self._own()
+            changed = self._changed(outcome)
             image = self._image(outcome)
             self._result(image, outcome)
             if outcome.status.failed:
                 self._error(image, outcome)
-            if outcome.job.member is None:
-                self._members(outcome)
+            # A container that could not be listed says nothing about its files: they keep what they have.
+            if outcome.job.member is None and (outcome.members or not outcome.status.failed):
+                self._members(outcome, changed)
+
+    def _own(self) -> None:
+        """Beat. A process that was stopped for minutes was taken for dead, and the store is another's."""
+        self._beat = time.time()
+        beaten = self._connection.execute(
+            "UPDATE runs SET heartbeat = ? WHERE id = ? AND outcome = 'running'", (self._beat, self.id)
+        )
+        if not beaten.rowcount:
+            raise UsageError("another run has taken over this store, since this one stood still for minutes")
+
+    def _changed(self, outcome: Outcome) -> bool:
+        """Whether the file is another one than when it was last recorded."""
+        job = outcome.job
+        query = "SELECT size, mtime_ns FROM images WHERE path = ?"
+        known = self._connection.execute(query, (job.key,)).fetchone()
+        return known is not None and job.size is not None and known != (job.size, job.mtime_ns)
 
     def _image(self, outcome: Outcome) -> int:
         job = outcome.job
@@ -195,17 +255,27 @@ class Run:
             ),
         )
 
-    def _members(self, outcome: Outcome) -> None:
-        """Files of a container. Those worth a look have no status yet: they are due."""
+    def _members(self, outcome: Outcome, changed: bool) -> None:
+        """Files of a container. Those worth a look that have no status yet are due.
+
+        What is known of the files of a container that did not change stays.
+        """
         container, execute = outcome.job, self._connection.execute
-        execute("DELETE FROM images WHERE container = ?", (container.key,))
+        inside = {each.key: each.member for each in outcome.members}
+        query = "SELECT id, path, member, status FROM images WHERE container = ?"
+        judged = set()
+        for number, key, member, status in execute(query, (container.key,)).fetchall():
+            if changed or inside.get(key) != member:
+                execute("DELETE FROM images WHERE id = ?", (number,))
+            elif status == Status.OK.value:
+                judged.add(key)
         for listed in outcome.members:
             execute(
                 "INSERT INTO images (path, size, mtime_ns, container, member) VALUES (?, ?, ?, ?, ?)"
                 " ON CONFLICT (path) DO NOTHING",
                 (listed.key, listed.size, container.mtime_ns, container.key, listed.member),
             )
-            if listed.status is not None:
+            if listed.status is not None and listed.key not in judged:
                 job = replace(container, key=listed.key, size=listed.size, member=listed.member)
                 passed_over = Outcome(job, listed.status, listed.reason)
                 image = self._image(passed_over)

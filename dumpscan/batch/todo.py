@@ -42,6 +42,12 @@ _DUE = f"""INSERT INTO temp.due SELECT f.ord FROM temp.found f LEFT JOIN images 
           OR (i.run_id < :since AND (:all
                OR (:changed AND (i.tool_version IS NOT :tool OR i.rules IS NOT :rules))))))
   ORDER BY f.ord"""
+_OUTDATED = """DELETE FROM temp.found WHERE member IS NOT NULL AND EXISTS (
+  SELECT 1 FROM images i JOIN images c ON c.path = i.container JOIN temp.found f ON f.key = c.path
+  WHERE i.path = temp.found.key AND f.status IS NULL AND f.size IS NOT NULL
+    AND (c.size IS NOT f.size OR c.mtime_ns IS NOT f.mtime_ns))"""
+_RELISTED = """DELETE FROM temp.found WHERE ord NOT IN (SELECT ord FROM temp.due)
+  AND key IN (SELECT path FROM images WHERE container = ? AND status IS NULL)"""
 _NEXT = """SELECT f.ord, f.key, f.path, f.size, f.mtime_ns, f.partner, f.member, f.status, f.reason,
     f.partner IS NOT NULL AND EXISTS (SELECT 1 FROM temp.found p WHERE p.key = f.partner)
   FROM temp.due d JOIN temp.found f ON f.ord = d.ord WHERE d.ord > ? ORDER BY d.ord LIMIT ?"""
@@ -83,6 +89,8 @@ class Todo:
     def choose(self, again: Again) -> None:
         """Decide what is due."""
         self._connection.execute(_MEMBERS.format(condition="1"))
+        # Files of a container that changed are those of its next listing.
+        self._connection.execute(_OUTDATED)
         values = {
             "since": self._run.since,
             "retry": again.failed,
@@ -102,13 +110,15 @@ class Todo:
         return self._page.popleft() if self._page else None
 
     def add_members(self, container: str) -> int:
-        """The files of a container that was just recorded are due as well; returns how many."""
+        """The files of a container that was just recorded are found; returns how many are due."""
         execute = self._connection.execute
+        execute(_RELISTED, (container,))
         before = execute("SELECT coalesce(max(ord), 0) FROM temp.found").fetchone()[0]
-        condition = "i.container = :container AND i.status IS NULL"
-        execute(_MEMBERS.format(condition=condition), {"container": container})
+        execute(_MEMBERS.format(condition="i.container = :container"), {"container": container})
         return execute(
-            "INSERT OR IGNORE INTO temp.due SELECT ord FROM temp.found WHERE ord > ?", (before,)
+            "INSERT INTO temp.due SELECT f.ord FROM temp.found f JOIN images i ON i.path = f.key"
+            " WHERE f.ord > ? AND i.status IS NULL",
+            (before,),
         ).rowcount
 
     def size(self) -> tuple[int, int]:

@@ -10,13 +10,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
 from dumpscan.batch import schema
 from dumpscan.batch.columns import columns
 from dumpscan.batch.job import Failure, Job, Listed, Outcome, Status
-from dumpscan.batch.store import Run, key_of, open_store
+from dumpscan.batch.store import Run, key_of, open_store, read_store
 from dumpscan.errors import UnreadableFile, UsageError
 from tests.report.documents import verdict
 
@@ -244,3 +245,59 @@ def test_a_run_cut_short_is_continued_by_the_same_request(store: sqlite3.Connect
 
 def test_keys_are_text(tmp_path: Path) -> None:
     assert key_of(os.fsdecode(b"/d\xff/\xc3\xa4")) == "/d\\xff/ä"
+
+
+def test_a_run_that_stood_still_too_long_writes_no_more(tmp_path: Path) -> None:
+    path = tmp_path / "s.sqlite"
+    with closing(open_store(path, create=True)) as one_store, closing(open_store(path)) as other:
+        stopped = begin(one_store)
+        one_store.execute("UPDATE runs SET heartbeat = heartbeat - 600, pid = 1")
+        taking_over = begin(other)
+        with pytest.raises(UsageError, match="another run has taken over this store"):
+            stopped.record(judged())
+        stopped.end("interrupted")
+        taking_over.record(judged())
+        taking_over.end("finished")
+        assert one_store.execute("SELECT outcome FROM runs").fetchall() == [("killed",), ("finished",)]
+        assert one(one_store, "SELECT attempts, run_id FROM images") == (1, taking_over.id)
+
+
+def test_a_store_that_may_only_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "s #1?.sqlite"
+    with closing(open_store(path, create=True)) as connection:
+        begin(connection).record(judged())
+    path.chmod(0o444)
+
+    def refused(*_: object, **__: object) -> sqlite3.Connection:
+        raise UnreadableFile("the store cannot be used (attempt to write a readonly database)")
+
+    # As root, whom tests may run as, everything can be written.
+    monkeypatch.setattr("dumpscan.batch.store.open_store", refused)
+    with closing(read_store(path)) as connection:
+        assert one(connection, "SELECT path FROM images") == ("/a.dmp",)
+        with pytest.raises(sqlite3.OperationalError, match="readonly"):
+            connection.execute("DELETE FROM images")
+    assert [each.name for each in tmp_path.iterdir() if each.suffix == ".sqlite"] == [path.name]
+    with pytest.raises(UnreadableFile):
+        read_store(tmp_path / "gone.sqlite")
+
+
+def test_a_full_disk_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from dumpscan.batch import run as module
+
+    def small(path: Path, *, create: bool) -> sqlite3.Connection:
+        connection = open_store(path, create=create)
+        pages = connection.execute("PRAGMA page_count").fetchone()[0]
+        connection.execute(f"PRAGMA max_page_count = {pages}")
+        return connection
+
+    class Silent:
+        def __getattr__(self, name: str) -> object:
+            return lambda *_: None
+
+    for number in range(200):
+        (tmp_path / f"{number:0200}.txt").touch()
+    monkeypatch.setattr(module, "open_store", small)
+    plan = module.Plan((str(tmp_path / "*.txt"),), tmp_path / "s.sqlite")
+    with pytest.raises(UnreadableFile, match=r"the store cannot be written \(database or disk is full\)"):
+        module.run_batch(plan, cast(Any, Silent()))

@@ -136,3 +136,69 @@ def test_counts_of_what_is_settled(recorded: sqlite3.Connection) -> None:
 def test_ten_thousand_files_are_read_in_pages(store: sqlite3.Connection) -> None:
     names = [f"/{number:05}" for number in range(10_000)]
     assert due(store, run(store), *(Found(name, 1, 2) for name in names)) == names
+
+
+INSIDE = (
+    Listed("/z!1", '{"n": 1}', 5),
+    Listed("/z!2", '{"n": 2}', 6),
+    Listed("/z!3", "{}", 7, Status.DAMAGED),
+)
+
+
+@pytest.fixture
+def unpacked(store: sqlite3.Connection) -> sqlite3.Connection:
+    """A damaged container z with 1, which is ok, 2, which crashed, and 3, which cannot be had."""
+    first = run(store)
+    first.record(Outcome(Job("/z", "/z", 1, 2), Status.DAMAGED, members=INSIDE))
+    first.record(Outcome(Job("/z!1", "/z", 5, 2, None, '{"n": 1}'), Status.OK))
+    first.record(Outcome(Job("/z!2", "/z", 6, 2, None, '{"n": 2}'), Status.CRASHED))
+    return store
+
+
+def statuses(store: sqlite3.Connection) -> list[tuple[str, str | None]]:
+    return store.execute("SELECT path, status FROM images ORDER BY path").fetchall()
+
+
+def test_files_that_a_listing_passes_over_are_found_too(store: sqlite3.Connection) -> None:
+    first = run(store)
+    todo = Todo(store, first)
+    todo.find([Found("/z", 1, 2)], lambda count: None)
+    todo.choose(Again())
+    container = todo.next()
+    assert isinstance(container, Job)
+    first.record(Outcome(container, Status.SKIPPED, members=INSIDE))
+    assert todo.add_members("/z") == 2
+    assert todo.counts() == {("skipped", None): 1, ("damaged", None): 1}
+
+
+def test_what_is_known_of_a_container_s_files_outlives_another_listing(unpacked: sqlite3.Connection) -> None:
+    second = run(unpacked)
+    todo = Todo(unpacked, second)
+    todo.find([Found("/z", 1, 2)], lambda count: None)
+    todo.choose(Again(failed=True))
+    jobs = [job for job in taken(todo) if isinstance(job, Job)]
+    assert [job.key for job in jobs] == ["/z", "/z!2", "/z!3"]
+    second.record(Outcome(jobs[0], Status.DAMAGED, members=(*INSIDE, Listed("/z!4", "{}", 8))))
+    assert todo.add_members("/z") == 1
+    assert [job.key for job in taken(todo) if isinstance(job, Job)] == ["/z!4"]
+    assert statuses(unpacked) == [
+        *(("/z", "damaged"), ("/z!1", "ok"), ("/z!2", "crashed"), ("/z!3", "damaged"), ("/z!4", None)),
+    ]
+
+
+def test_every_file_of_a_changed_container_is_due(unpacked: sqlite3.Connection) -> None:
+    second = run(unpacked)
+    todo = Todo(unpacked, second)
+    todo.find([Found("/z", 1, 9)], lambda count: None)
+    todo.choose(Again(failed=True))
+    (container,) = taken(todo)
+    assert isinstance(container, Job)
+    second.record(Outcome(container, Status.SKIPPED, members=INSIDE[:2]))
+    assert todo.add_members("/z") == 2
+    assert [job.key for job in taken(todo) if isinstance(job, Job)] == ["/z!1", "/z!2"]
+    assert statuses(unpacked) == [("/z", "skipped"), ("/z!1", None), ("/z!2", None)]
+
+
+def test_a_container_that_cannot_be_read_any_more_keeps_its_files(unpacked: sqlite3.Connection) -> None:
+    run(unpacked).record(Outcome(Job("/z", "/z", 1, 9), Status.ERROR, "no permission"))
+    assert statuses(unpacked) == [("/z", "error"), ("/z!1", "ok"), ("/z!2", "crashed"), ("/z!3", "damaged")]

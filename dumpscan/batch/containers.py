@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from dumpscan.batch.columns import storable
 from dumpscan.batch.job import Job, Listed, Outcome, Status
-from dumpscan.errors import DamagedImage
+from dumpscan.errors import DamagedImage, ExitCode
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,6 +24,16 @@ if TYPE_CHECKING:
     from dumpscan.image.archive import Member
 
 _SMALLEST_RAW = 1 << 20
+_STATUS = {
+    ExitCode.NOT_AN_IMAGE: Status.SKIPPED,
+    ExitCode.UNSUPPORTED: Status.UNSUPPORTED,
+    ExitCode.DAMAGED: Status.DAMAGED,
+}
+
+
+def status_of(code: int) -> Status:
+    """How a file ends whose error has this exit code."""
+    return next((status for known, status in _STATUS.items() if known == code), Status.ERROR)
 
 
 def is_container(kind: str) -> bool:
@@ -77,7 +87,7 @@ def _passed_over(member: Member, names: Collection[str]) -> tuple[Status | None,
     from dumpscan.image.c_magic import REFUSALS
 
     if member.fault is not None:
-        return Status.DAMAGED, member.fault
+        return status_of(member.code), member.fault
     refusal = REFUSALS.get(member.kind or "")
     if refusal is not None:
         status = Status.UNSUPPORTED if refusal.memory else Status.SKIPPED

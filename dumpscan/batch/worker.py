@@ -16,18 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 from dumpscan.batch import hooks
 from dumpscan.batch.bounds import Note, bound
-from dumpscan.batch.containers import extracted, is_container, listed
+from dumpscan.batch.containers import extracted, is_container, listed, status_of
 from dumpscan.batch.job import Analysis, Failure, Job, Outcome, Status
-from dumpscan.errors import DumpscanError, ExitCode
+from dumpscan.errors import DumpscanError
 
 if TYPE_CHECKING:
     from dumpscan.case import Case, Options
 
-_STATUS = {
-    ExitCode.NOT_AN_IMAGE: Status.SKIPPED,
-    ExitCode.UNSUPPORTED: Status.UNSUPPORTED,
-    ExitCode.DAMAGED: Status.DAMAGED,
-}
 _HEAVY = ("case", "pool.census", "pool.tracker", "verdict.judge", "report.json", "batch.columns")
 _DETAIL = 4000
 
@@ -87,7 +82,7 @@ def analyse(job: Job) -> Outcome:
         reason = "needs more memory than the limit allows"
         outcome = Outcome(job, Status.MEMORY, reason, failure=Failure("MemoryError"))
     except DumpscanError as error:
-        status = _STATUS.get(error.exit_code, Status.ERROR)
+        status = status_of(error.exit_code)
         outcome = Outcome(job, status, str(error), failure=Failure(type(error).__name__))
     except BaseException as error:
         outcome = _bug(job, error)

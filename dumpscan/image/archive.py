@@ -53,8 +53,8 @@ class Member:
     ``where`` is its position: ``(3,)``, or ``(3, 0)`` in a container inside. ``name`` is for people:
     printable, shortened, levels joined with ``!``. ``size`` is what the container claims in bytes,
     None where it does not say. ``kind`` is what its first bytes show (as ``sniff``; ``raw`` is any
-    unknown content). ``fault`` says why it cannot be extracted; the rest of the container may be
-    fine.
+    unknown content). ``fault`` says why it cannot be extracted, ``code`` is the exit code of that error;
+    the rest of the container may be fine.
     """
 
     name: str
@@ -62,6 +62,7 @@ class Member:
     where: tuple[int, ...]
     kind: str | None = None
     fault: str | None = None
+    code: int = 0
 
 
 def members(path: str | os.PathLike[str], limits: Limits | None = None) -> Iterator[Member]:
@@ -152,7 +153,7 @@ def _looked_into(found: _Container, index: int, entry: Entry) -> Iterator[Member
                 yield from _inside(found, index, name, stream, kind)
                 return
     except ImageError as error:
-        yield Member(name, entry.size, (index,), kind, fault=str(error))
+        yield Member(name, entry.size, (index,), kind, str(error), int(error.exit_code))
         return
     yield Member(name, entry.size, (index,), kind)
 
@@ -161,13 +162,13 @@ def _inside(found: _Container, index: int, name: str, stream: BinaryIO, kind: st
     with found.seekable(stream, kind, name) as inner:
         for number, entry in found.entries(inner, kind, name):
             full = f"{name}!{_shown(entry.name)}"
-            inner_kind, fault = None, None
+            inner_kind, fault, code = None, None, 0
             try:
                 with translated(full):
                     inner_kind = sniff(peeked(entry.open(), HEAD)[0])
             except ImageError as error:
-                fault = str(error)
-            yield Member(full, entry.size, (index, number), inner_kind, fault)
+                fault, code = str(error), int(error.exit_code)
+            yield Member(full, entry.size, (index, number), inner_kind, fault, code)
 
 
 def _shown(name: str) -> str:

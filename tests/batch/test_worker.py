@@ -11,7 +11,7 @@ import pytest
 
 from dumpscan.batch.job import Job, Status
 from dumpscan.batch.worker import analyse
-from tests.batch.archive import KINDS, Archive, image
+from tests.batch.archive import KINDS, Archive, Expected, image
 
 
 def job(path: Path, partner: str | None = None) -> Job:
@@ -106,3 +106,15 @@ def test_members_of_one_name_have_keys_of_their_own(archive: Archive) -> None:
             sink.writestr("x", b"two")
     keys = [each.key for each in analyse(job(path)).members]
     assert keys == [f"{path}!x#0", f"{path}!x#1"]
+
+
+def test_an_encrypted_file_in_a_container_is_unsupported(archive: Archive) -> None:
+    path = archive.zip("a.zip", {"x": (b"short", Expected("unsupported"))})
+    data = bytearray(path.read_bytes())
+    # Bit 0 of the flags: at 6 of the local header, at 8 of the one in the directory (APPNOTE 4.3).
+    data[6] |= 1
+    data[data.index(b"PK\x01\x02") + 8] |= 1
+    path.write_bytes(data)
+    (member,) = analyse(job(path)).members
+    assert member.status is Status.UNSUPPORTED
+    assert "is encrypted" in member.reason

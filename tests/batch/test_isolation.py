@@ -160,3 +160,17 @@ def test_the_note_is_small_ascii_and_survives_anything() -> None:
     assert facts["doing"].endswith(", 25%")
     shared.value = b'{"torn'
     assert bounds.read_note(shared) == {}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there, Ctrl-C is not blocked")
+def test_the_first_worker_too_starts_with_ctrl_c_blocked() -> None:
+    # multiprocessing starts a helper before the first process, and unblocks SIGINT after it.
+    code = (
+        "import signal; from multiprocessing import resource_tracker as helper\n"
+        "from dumpscan.batch.process import _no_interrupt\n"
+        "with _no_interrupt():\n"
+        "    helper.ensure_running()\n"
+        "    print(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, ()))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout == "True\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,20 @@ if TYPE_CHECKING:
     from dumpscan.batch.run import Plan, Summary
 
 _SIGNALLED = 128
+_LEAST_MEMORY = 128
+"""MB. A worker takes half of it before it looks at an image."""
+
+
+def _memory(ctx: click.Context, param: click.Parameter, value: int) -> int:
+    if 0 < value < _LEAST_MEMORY:
+        raise click.BadParameter(f"too little for any image; give {_LEAST_MEMORY} or more, or 0")
+    return value
+
+
+def _seconds(ctx: click.Context, param: click.Parameter, value: float) -> float:
+    if math.isnan(value):  # It is below no limit, and above none.
+        raise click.BadParameter("not a number of seconds")
+    return value
 
 
 def _options(command: click.decorators.FC) -> click.decorators.FC:
@@ -30,6 +45,7 @@ def _options(command: click.decorators.FC) -> click.decorators.FC:
             click.option(
                 "--timeout",
                 type=click.FloatRange(min=0.1),
+                callback=_seconds,
                 default=300.0,
                 show_default=True,
                 metavar="S",
@@ -37,11 +53,12 @@ def _options(command: click.decorators.FC) -> click.decorators.FC:
             ),
             click.option(
                 "--memory",
-                type=click.IntRange(min=0),
+                type=click.IntRange(0, 1 << 30),
                 default=2048,
                 show_default=True,
                 metavar="MB",
-                help="Memory that one worker may take; 0: no limit.",
+                callback=_memory,
+                help=f"Memory that one worker may take, {_LEAST_MEMORY} or more; 0: no limit.",
             ),
             click.option(
                 "--cluster", metavar="ADDRESS", help="Work on this Dask scheduler (extra dumpscan[cluster])."
@@ -130,8 +147,8 @@ def command(
     """Judge every image that PATH... name, and keep the results in a store.
 
     PATH is an image, a folder (with all below), a glob, an address (https://, s3://; s3://bucket/folder/
-    with all below), or @FILE with one of these on each line. Compressed containers are looked into. Images are known by content;
-    everything else is skipped with a recorded reason. The same command
+    with all below), or @FILE with one of these on each line. Compressed containers are looked into.
+    Images are known by content; everything else is skipped with a recorded reason. The same command
     again continues where it was ended, however it was ended. Exit code 1: some images could not be
     judged.
     """

@@ -14,15 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
-    from rich.progress import Progress as RichProgress
-    from rich.progress import TaskID
-
     from dumpscan.batch.job import Outcome
     from dumpscan.batch.run import Summary
 
 Counts = Mapping[tuple[str, "str | None"], int]
 
 _LINE_SECONDS = 10.0
+_BAR = 20
 _ORDER = ("exhibits", "unexpected", "inconclusive", "does-not-exhibit")
 _MEANING = {
     "exhibits": "show KB950162",
@@ -58,7 +56,7 @@ class View:
             self._done += number
         self._total = self._done + due
         self._start = time.monotonic()
-        self._show.text(self._line(), self._done, self._total)
+        self._show.text(self._line(), self._done, self._total, self._tally())
 
     def more(self, count: int) -> None:
         """A container brought more work."""
@@ -83,15 +81,16 @@ class View:
 
     def _tell(self) -> None:
         if self._show.due():
-            self._show.text(self._line(), self._done, self._total)
+            self._show.text(self._line(), self._done, self._total, self._tally())
+
+    def _tally(self) -> str:
+        return ", ".join(f"{number:,} {name}" for name, number in ordered(self._counts))
 
     def _line(self) -> str:
         seconds = time.monotonic() - self._start
         rate = self._fresh / seconds if seconds > 0 else 0.0
         left = f", {_clock((self._total - self._done) / rate)} left" if rate else ""
-        counts = ", ".join(f"{number:,} {name}" for name, number in ordered(self._counts))
-        line = f"{self._done:,} of {self._total:,} files, {rate:.1f}/s{left}"
-        return f"{line}: {counts}" if counts else line
+        return f"{self._done:,} of {self._total:,} files, {rate:.1f}/s{left}"
 
 
 class _Show:
@@ -101,8 +100,8 @@ class _Show:
         """Whether a new text would be shown."""
         return False
 
-    def text(self, text: str, done: int, total: int) -> None:
-        """Show where the run stands."""
+    def text(self, text: str, done: int, total: int, tally: str = "") -> None:
+        """Show where the run stands; ``tally`` are the counts by verdict."""
 
 
 class _Lines(_Show):
@@ -114,25 +113,49 @@ class _Lines(_Show):
     def due(self) -> bool:
         return time.monotonic() >= self._next
 
-    def text(self, text: str, done: int, total: int) -> None:
+    def text(self, text: str, done: int, total: int, tally: str = "") -> None:
         if self.due():
             self._next = time.monotonic() + _LINE_SECONDS
-            self._stream.write(f"dumpscan: {text}\n")
+            self._stream.write(f"dumpscan: {text}: {tally}\n" if tally else f"dumpscan: {text}\n")
             self._stream.flush()
 
 
 class _Bar(_Show):
-    """A bar at the bottom of the terminal."""
+    """A bar at the bottom of the terminal, and the counts below it, in as many lines as they take."""
 
-    def __init__(self, progress: RichProgress, task: TaskID) -> None:
-        self._progress, self._task, self._next = progress, task, 0.0
+    def __init__(self, stream: TextIO) -> None:
+        from rich.console import Console
+        from rich.live import Live
+        from rich.progress_bar import ProgressBar
+
+        self._bar = ProgressBar(total=None, width=_BAR)
+        self._live = Live(console=Console(file=stream), transient=True, refresh_per_second=10)
+        self._next = 0.0
 
     def due(self) -> bool:
         return time.monotonic() >= self._next
 
-    def text(self, text: str, done: int, total: int) -> None:
+    def text(self, text: str, done: int, total: int, tally: str = "") -> None:
+        from rich.console import Group
+        from rich.table import Table
+        from rich.text import Text
+
         self._next = time.monotonic() + 0.1
-        self._progress.update(self._task, description=text, completed=done, total=total or None)
+        self._bar.update(completed=done, total=total or None)
+        line: Any = Text(text, overflow="ellipsis", no_wrap=True)
+        if self._live.console.width > _BAR + len(text):
+            line = Table.grid(padding=(0, 1, 0, 0))
+            line.add_row(self._bar, Text(text))
+        self._live.update(Group(line, Text(tally)) if tally else line)
+
+    @contextmanager
+    def shown(self) -> Iterator[None]:
+        """Also a Ctrl-C in the middle of its first lines brings the cursor back."""
+        try:
+            self._live.start()
+            yield
+        finally:
+            self._live.stop()
 
 
 @contextmanager
@@ -144,12 +167,9 @@ def make_view(*, jsonl: TextIO | None, quiet: bool, stream: TextIO | None = None
     elif not stream.isatty():
         yield View(jsonl, _Lines(stream))
     else:
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn
-
-        columns: tuple[Any, ...] = (BarColumn(20), TextColumn("{task.description}", markup=False))
-        with Progress(*columns, console=Console(file=stream), transient=True) as progress:
-            yield View(jsonl, _Bar(progress, progress.add_task("", total=None)))
+        bar = _Bar(stream)
+        with bar.shown():
+            yield View(jsonl, bar)
 
 
 def ordered(counts: Mapping[str, int]) -> list[tuple[str, int]]:

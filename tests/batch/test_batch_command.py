@@ -87,6 +87,9 @@ def test_other_rules_count_as_changed(archive: Archive, tmp_path: Path, env: dic
         ((".", "--store", "note.txt"), 2, "note.txt: not a store of dumpscan"),
         ((".", "--store", "s", "--thresholds", "gone.toml"), 3, "gone.toml: cannot be read"),
         ((".",), 2, "Missing option '--store'"),
+        ((".", "--store", "s", "--memory", "1"), 2, "give 128 or more"),
+        ((".", "--store", "s", "--memory", "99999999999999"), 2, "not in the range"),
+        ((".", "--store", "s", "--timeout", "nan"), 2, "not a number of seconds"),
     ],
 )
 def test_what_cannot_be_done_is_one_line(

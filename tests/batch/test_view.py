@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-import pty
-import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import TextIO
 
 import pytest
 
@@ -48,13 +48,12 @@ def test_quiet_says_nothing_and_json_lines_are_flushed_at_once() -> None:
     assert stream.getvalue() == ""
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo terminal")
-def test_a_terminal_gets_a_bar() -> None:
+def on_a_terminal(use: Callable[[TextIO], None]) -> str:
+    """What ``use`` sends to a terminal."""
+    pty = pytest.importorskip("pty", reason="needs a pseudo terminal")
     leader, follower = pty.openpty()
     with open(follower, "w", encoding="utf-8") as stream:
-        with make_view(jsonl=None, quiet=False, stream=stream) as view:
-            view.begin({}, 4)
-            view.done(DONE)
+        use(stream)
         stream.flush()
         os.set_blocking(leader, False)
         shown = b""
@@ -62,7 +61,41 @@ def test_a_terminal_gets_a_bar() -> None:
             while chunk := os.read(leader, 1 << 16):
                 shown += chunk
     os.close(leader)
-    assert b"0 of 4 files" in shown
+    return shown.decode()
+
+
+@pytest.mark.parametrize(("columns", "bar"), [(80, True), (40, False)])
+def test_a_terminal_gets_a_bar_and_all_counts(
+    monkeypatch: pytest.MonkeyPatch, columns: int, bar: bool
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    names = ("unsupported", "damaged", "timeout", "memory", "crashed", "error", "skipped")
+
+    def use(stream: TextIO) -> None:
+        with make_view(jsonl=None, quiet=False, stream=stream) as view:
+            view.begin({(name, None): 1000 for name in names}, 3000)
+            view.done(DONE)
+
+    shown = on_a_terminal(use)
+    assert "7,000 of 10,000 files" in shown
+    assert all(f"1,000 {name}" in " ".join(shown.split()) for name in names)
+    assert ("\u2501" in shown) is bar
+    assert shown.count("\x1b[?25l") == shown.count("\x1b[?25h") == 1
+
+
+def test_ctrl_c_while_the_bar_appears_brings_the_cursor_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    # The last step of its start.
+    monkeypatch.setattr("rich.live._RefreshThread.start", interrupted)
+
+    def use(stream: TextIO) -> None:
+        with pytest.raises(KeyboardInterrupt), make_view(jsonl=None, quiet=False, stream=stream):
+            pass
+
+    shown = on_a_terminal(use)
+    assert shown.count("\x1b[?25l") == shown.count("\x1b[?25h") == 1
 
 
 def test_the_table_at_the_end() -> None:

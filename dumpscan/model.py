@@ -420,7 +420,8 @@ def from_dict(kind: type[T], data: Mapping[str, Any]) -> T:
 
     :raises TypeError: a required key without default is missing.
     """
-    readers = _readers(kind)
+    described: Any = kind
+    readers = _readers(described)
     return kind(**{
         name: value if value is None or (read := readers[name]) is None else read(value)
         for name, value in data.items()
@@ -445,19 +446,21 @@ def _reader(hint: Any) -> _Reader | None:
         return _one_of([arg for arg in args if arg is not type(None)])
     if origin is tuple:
         read = _reader(args[0])
-        return tuple if read is None else lambda value: tuple(_each(read, value))
+        return tuple if read is None else functools.partial(_items, read)
     if origin is not None and issubclass(origin, Mapping):
         read = _reader(args[1])
-        if read is None:
-            return dict
-        return lambda value: dict(zip(value, _each(read, value.values()), strict=True))
+        return dict if read is None else functools.partial(_entries, read)
     if isinstance(hint, type) and hasattr(hint, "__record_fields__"):
         return functools.partial(from_dict, hint)
     return _whole if hint is int else None
 
 
-def _each(read: _Reader, values: Iterable[Any]) -> list[Any]:
-    return [None if value is None else read(value) for value in values]
+def _items(read: _Reader, values: Iterable[Any]) -> tuple[Any, ...]:
+    return tuple([None if value is None else read(value) for value in values])
+
+
+def _entries(read: _Reader, values: Mapping[str, Any]) -> dict[str, Any]:
+    return dict(zip(values, _items(read, values.values()), strict=True))
 
 
 def _one_of(options: list[Any]) -> _Reader | None:

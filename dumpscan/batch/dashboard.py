@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from dumpscan import __version__
+from dumpscan.batch.privacy import unchanged, without_contents
 from dumpscan.batch.store import open_store
 from dumpscan.errors import UsageError
 from dumpscan.report.html.dashboard import FOLDER, HOME, INDEX, Image, Trouble, failure, overview
@@ -31,8 +32,10 @@ _CHUNK = 64
 _STAMP = ".written-by"
 
 
-def write(store: Path, folder: Path, progress: Progress | None = None) -> int:
+def write(store: Path, folder: Path, progress: Progress | None = None, *, contents: bool = True) -> int:
     """Write the dashboard of ``store`` below ``folder``; returns how many pages were (re)written.
+
+    Without ``contents`` nothing of what blocks hold is shown.
 
     :raises UsageError: the folder cannot be written.
     """
@@ -41,29 +44,32 @@ def write(store: Path, folder: Path, progress: Progress | None = None) -> int:
         analysed = dict(connection.execute("SELECT id, analysed FROM images"))
     try:
         (folder / FOLDER).mkdir(parents=True, exist_ok=True)
-        due = [image for image in images if not _fresh(folder, image, analysed[image.number])]
-        _pages(store, folder, due, progress)
+        maker = __version__ if contents else f"{__version__} without contents"
+        due = [image for image in images if not _fresh(folder, image, analysed[image.number], maker)]
+        _pages(partial(write_pages, store, folder, contents=contents), due, progress)
         _replace(folder / INDEX, overview(images, str(store), f"dumpscan {__version__}"))
-        (folder / FOLDER / _STAMP).write_text(__version__, encoding="utf-8")
+        (folder / FOLDER / _STAMP).write_text(maker, encoding="utf-8")
     except OSError as error:
         raise UsageError(f"{folder}: cannot be written ({error.strerror or error})") from error
     return len(due)
 
 
-def _fresh(folder: Path, image: Image, analysed: str | None) -> bool:
-    """Was the page written by this version, after the image was analysed?"""
+def _fresh(folder: Path, image: Image, analysed: str | None, maker: str) -> bool:
+    """Was the page written by this version in this way, after the image was analysed?"""
     stamp, page = folder / FOLDER / _STAMP, folder / image.page
     if analysed is None or not page.is_file() or not stamp.is_file():
         return False
     when = datetime.fromisoformat(analysed.replace("Z", "+00:00")).timestamp()
     # Times in the store are cut to seconds: a page of the same second may be older than the row.
-    return page.stat().st_mtime > when + 1 and stamp.read_text(encoding="utf-8") == __version__
+    return page.stat().st_mtime > when + 1 and stamp.read_text(encoding="utf-8") == maker
 
 
-def _pages(store: Path, folder: Path, due: Sequence[Image], progress: Progress | None) -> None:
+def _pages(
+    work: Callable[[Sequence[Image]], int], due: Sequence[Image], progress: Progress | None
+) -> None:
     chunks = [due[at : at + _CHUNK] for at in range(0, len(due), _CHUNK)]
     done = 0
-    for written in _run(partial(write_pages, store, folder), chunks):
+    for written in _run(work, chunks):
         done += written
         if progress is not None:
             progress("pages", done, len(due))
@@ -81,22 +87,24 @@ def _run(work: Callable[[Sequence[Image]], int], chunks: Sequence[Sequence[Image
         yield from pool.map(work, chunks)
 
 
-def write_pages(store: Path, folder: Path, images: Sequence[Image]) -> int:
+def write_pages(store: Path, folder: Path, images: Sequence[Image], *, contents: bool = True) -> int:
     """Write the pages of some images; runs in a process of its own."""
+    changed = unchanged if contents else without_contents
     with closing(open_store(store)) as connection:
         for image in images:
-            _replace(folder / image.page, _page(connection, image))
+            _replace(folder / image.page, _page(connection, image, changed))
     return len(images)
 
 
-def _page(connection: sqlite3.Connection, image: Image) -> str:
+def _page(connection: sqlite3.Connection, image: Image, changed: Callable[[str], str]) -> str:
     rows = connection.execute("SELECT document FROM documents WHERE image_id = ?", (image.number,))
     if (found := rows.fetchone()) is not None:
         from dumpscan.model import Verdict, from_dict
         from dumpscan.report.html import verdict
 
-        known = from_dict(Verdict, json.loads(found[0]))
-        return verdict.render(known, home=HOME, most=_MOST_TAGS, document=found[0])
+        document = changed(found[0])
+        known = from_dict(Verdict, json.loads(document))
+        return verdict.render(known, home=HOME, most=_MOST_TAGS, document=document)
     rows = connection.execute(
         "SELECT at, status, kind, reason, detail FROM errors WHERE image_id = ? ORDER BY id", (image.number,)
     )

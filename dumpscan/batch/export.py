@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from dumpscan.batch.job import Outcome
+from dumpscan.batch.privacy import unchanged
 from dumpscan.errors import UsageError
 from dumpscan.report.table import csv_lines
 
@@ -61,15 +62,18 @@ def line_of(outcome: Outcome) -> str:
     return _entry(outcome.job.key, outcome.status.value, outcome.reason, outcome.seconds, outcome.document)
 
 
-def json_parts(connection: sqlite3.Connection, store: str) -> Iterator[str]:
-    """The document ``dumpscan.report/1``, an image a line."""
+def json_parts(
+    connection: sqlite3.Connection, store: str, changed: Callable[[str], str] = unchanged
+) -> Iterator[str]:
+    """The document ``dumpscan.report/1``, an image a line. ``changed`` is applied to each result."""
     yield f'{{"schema": {json.dumps(REPORT_SCHEMA)}, "store": {json.dumps(store)}, "images": ['
     rows = connection.execute(
         f"SELECT i.path, i.status, i.reason, i.seconds, d.document FROM images i {_DOCUMENT} {_WHERE}"
     )
     separator = "\n"
-    for row in rows:
-        yield separator + _entry(*row).rstrip("\n")
+    for path, status, reason, seconds, document in rows:
+        told = document and changed(document)
+        yield separator + _entry(path, status, reason, seconds, told).rstrip("\n")
         separator = ",\n"
     yield "\n]}\n"
 
@@ -80,8 +84,11 @@ def csv_rows(connection: sqlite3.Connection) -> Iterator[str]:
     return csv_lines(COLUMNS, (dict(zip(COLUMNS, row, strict=True)) for row in rows))
 
 
-def write_parquet(connection: sqlite3.Connection, path: Path) -> None:
+def write_parquet(
+    connection: sqlite3.Connection, path: Path, changed: Callable[[str], str] = unchanged
+) -> None:
     """The columns of the CSV and ``document``, the whole result as JSON text. The file appears whole.
+    ``changed`` is applied to each document.
 
     :raises UsageError: the extra is not installed, or the file cannot be written.
     """
@@ -96,7 +103,8 @@ def write_parquet(connection: sqlite3.Connection, path: Path) -> None:
     rows = connection.execute(f"SELECT {_SELECT}, d.document {_FROM} {_DOCUMENT} {_WHERE}")
     try:
         with parquet.ParquetWriter(partial, schema, compression="zstd") as writer:
-            while group := list(islice(rows, _ROW_GROUP)):
+            told = ((*row, document and changed(document)) for *row, document in rows)
+            while group := list(islice(told, _ROW_GROUP)):
                 columns = zip(*group, strict=True)
                 arrays = [
                     pyarrow.array(_values(field.name, column), field.type)

@@ -107,6 +107,28 @@ def pool_option(command: F) -> F:
     )(command)
 
 
+def thresholds_option(command: F) -> F:
+    """--thresholds, for commands that judge."""
+    return click.option(
+        "--thresholds",
+        type=click.Path(path_type=Path, dir_okay=False),
+        metavar="FILE",
+        help="TOML file with thresholds of your own.",
+    )(command)
+
+
+def load_settings(thresholds: Path | None, signatures: tuple[Path, ...] = ()) -> Settings | None:
+    """A user's rules, None without any. Read before the image: a misspelt threshold is known at once.
+
+    :raises dumpscan.errors.UsageError: a broken file, or an unknown signature or threshold.
+    """
+    if thresholds is None and not signatures:
+        return None
+    from dumpscan.verdict.settings import Settings
+
+    return Settings.load(thresholds, signatures)
+
+
 def contents_option(command: F) -> F:
     """--no-contents, for commands that look into blocks."""
     return click.option(

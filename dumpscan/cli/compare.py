@@ -7,17 +7,26 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dumpscan.cli.common import TAG_HELP, contents_option, open_for, series_options
+from dumpscan.cli.common import (
+    TAG_HELP,
+    contents_option,
+    load_settings,
+    open_for,
+    series_options,
+    thresholds_option,
+)
 from dumpscan.cli.output import emit, refuse_image
 
 if TYPE_CHECKING:
     from dumpscan.model import Verdict
+    from dumpscan.verdict.settings import Settings
 
 
 @click.command("compare")
 @series_options
 @click.option("--tag", "tags", multiple=True, metavar="GLOB", help=TAG_HELP)
 @click.option("--top", type=click.IntRange(min=1), metavar="N", help="In text: only the N that grew most.")
+@thresholds_option
 @contents_option
 @click.option(
     "--format", "form", type=click.Choice(["text", "json", "html"]), default="text", show_default=True
@@ -29,6 +38,7 @@ def command(
     symbols: tuple[Path, ...],
     tags: tuple[str, ...],
     top: int | None,
+    thresholds: Path | None,
     contents: bool,
     form: str,
 ) -> None:
@@ -38,11 +48,12 @@ def command(
     """
     from dumpscan.compare.build import compare
 
+    settings = load_settings(thresholds)
     for image in images:
         if isinstance(image, Path):
             refuse_image(output, image)
-    verdicts = [_verdict(image, quiet, symbols, contents) for image in images]
-    found = compare(verdicts)
+    verdicts = [_verdict(image, quiet, symbols, contents, settings) for image in images]
+    found = compare(verdicts, settings)
     if tags:
         from dumpscan.pool.tags import tag_matcher
         from dumpscan.records import replace
@@ -68,12 +79,16 @@ _LONGEST_DOCUMENT = 64 << 20
 """Bytes. A verdict document has some hundred thousand; an image may begin with any byte."""
 
 
-def _verdict(path: Path | str, quiet: bool, symbols: tuple[Path, ...], contents: bool) -> Verdict:
+def _verdict(
+    path: Path | str, quiet: bool, symbols: tuple[Path, ...], contents: bool, settings: Settings | None
+) -> Verdict:
     """The verdict on an image, or the one that a document holds."""
     document = _document(path) if isinstance(path, Path) else None
     if document is not None:
-        return document
-    with open_for(path, quiet=quiet, symbols=symbols, contents=contents) as case:
+        from dumpscan.attribution.line import without_contents
+
+        return document if contents else without_contents(document)
+    with open_for(path, quiet=quiet, symbols=symbols, contents=contents, settings=settings) as case:
         return case.verdict()
 
 

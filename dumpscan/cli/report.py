@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from dumpscan.cli.common import contents_option
 from dumpscan.cli.output import emit
 from dumpscan.errors import UsageError
 
@@ -29,31 +30,35 @@ from dumpscan.errors import UsageError
     metavar="PATH",
     help="Write to PATH instead of standard output.",
 )
-def command(store: Path, form: str, output: Path | None) -> None:
+@contents_option
+def command(store: Path, form: str, output: Path | None, contents: bool) -> None:
     """Write what a STORE of the command batch holds: every file, its status, its verdict."""
     from contextlib import closing
 
     from dumpscan.batch import export
+    from dumpscan.batch.privacy import unchanged, without_contents
     from dumpscan.batch.store import open_store
 
     if output is not None and output.exists() and store.exists() and output.samefile(store):
         raise UsageError(f"{output}: is the store itself; name another file for the report")
     if form == "html":
-        _dashboard(store, output)
+        _dashboard(store, output, contents)
         return
     if output is not None and output.is_dir():
         raise UsageError(f"{output}: is a folder; name a file for --format {form}")
+    changed = unchanged if contents else without_contents
     with closing(open_store(store)) as connection:
         if form == "parquet":
             if output is None:
                 raise UsageError("--format parquet is binary: name a file with -o PATH")
-            export.write_parquet(connection, output)
-            return
-        parts = export.csv_rows(connection) if form == "csv" else export.json_parts(connection, str(store))
-        emit(parts, output)
+            export.write_parquet(connection, output, changed)
+        elif form == "json":
+            emit(export.json_parts(connection, str(store), changed), output)
+        else:
+            emit(export.csv_rows(connection), output)
 
 
-def _dashboard(store: Path, folder: Path | None) -> None:
+def _dashboard(store: Path, folder: Path | None, contents: bool) -> None:
     from dumpscan.batch import dashboard
     from dumpscan.cli.progress import Progress
 
@@ -62,4 +67,4 @@ def _dashboard(store: Path, folder: Path | None) -> None:
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder}: is a file; name a folder for the dashboard")
     with Progress() as progress:
-        dashboard.write(store, folder, progress)
+        dashboard.write(store, folder, progress, contents=contents)

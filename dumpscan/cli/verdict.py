@@ -8,13 +8,20 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dumpscan.cli.common import contents_option, image_options, no_color_option, open_for, pagefile_option
+from dumpscan.cli.common import (
+    contents_option,
+    image_options,
+    load_settings,
+    no_color_option,
+    open_for,
+    pagefile_option,
+    thresholds_option,
+)
 from dumpscan.cli.output import emit
 from dumpscan.errors import ExitCode
 
 if TYPE_CHECKING:
     from dumpscan.model import Verdict
-    from dumpscan.verdict.settings import Settings
 
 EXIT_CODES = {
     "does-not-exhibit": ExitCode.OK,
@@ -44,12 +51,7 @@ EXIT_CODES = {
     "sample: a random sample of pool pages, with 95 % intervals; "
     "auto: the tables where there are any, else the walk.",
 )
-@click.option(
-    "--thresholds",
-    type=click.Path(path_type=Path, dir_okay=False),
-    metavar="FILE",
-    help="TOML file with thresholds of your own.",
-)
+@thresholds_option
 @click.option(
     "--signature",
     "signatures",
@@ -75,7 +77,7 @@ def command(
     contents: bool,
 ) -> int:
     """Judge IMAGE: which kernel, what ate the pool, is it KB950162, what to install."""
-    settings = _settings(thresholds, signatures)
+    settings = load_settings(thresholds, signatures)
     with open_for(
         image,
         quiet=quiet,
@@ -89,15 +91,6 @@ def command(
         verdict = case.report() if form == "html" else case.verdict()
     _show(verdict, form, output, no_color)
     return EXIT_CODES[verdict.verdict.code] if exit_code else ExitCode.OK
-
-
-def _settings(thresholds: Path | None, signatures: tuple[Path, ...]) -> Settings | None:
-    """A user's files are read before the image: a misspelt threshold is known at once."""
-    if thresholds is None and not signatures:
-        return None
-    from dumpscan.verdict.settings import Settings
-
-    return Settings.load(thresholds, signatures)
 
 
 def _show(verdict: Verdict, form: str, output: Path | None, no_color: bool) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import samples
-from dumpscan.attribution.attribute import summary
+from dumpscan.attribution.line import summary
 from dumpscan.case import Options, open_case
 from dumpscan.model import AttributionReport, Drivers, from_dict, to_dict
 from dumpscan.model_attribution import Attribution, ContentGroup, NamedDriver, TagContents

@@ -110,6 +110,17 @@ def test_documents_stand_for_their_images(leak: Series, tmp_path: Path) -> None:
     assert from_documents == run("compare", *leak.paths[:2], "--format", "json").stdout
 
 
+def test_thresholds_are_the_users(leak: Series, tmp_path: Path) -> None:
+    mine = tmp_path / "mine.toml"
+    mine.write_text("[KB950162]\nseries_growth = 100000\niose_present = 1000000\n", encoding="utf-8")
+    raw = json.loads(run("compare", *leak.paths[:2], "--thresholds", mine, "--format", "json").stdout)
+    assert raw["signature"]["state"] == "absent"
+    assert "present" not in {image["state"] for image in raw["images"]}
+    wrong = tmp_path / "wrong.toml"
+    wrong.write_text("[KB950162]\nno_such = 1\n", encoding="utf-8")
+    assert run("compare", *leak.paths[:2], "--thresholds", wrong).exit_code == 2
+
+
 def test_text_is_for_people_and_fits_80_columns(leak: Series) -> None:
     text = run("compare", *leak.paths, "--tag", "IoSe", "--tag", "Pp").stdout
     assert max(len(line) for line in text.splitlines()) <= 80

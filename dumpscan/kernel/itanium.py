@@ -35,6 +35,7 @@ _LARGEST_HEADER = 0x1000
 _MOST = 256
 """Bound of the look-alikes of each kind that a scan keeps; a machine has one of each, or a few: only
 processes have roots too."""
+_MOST_ATTEMPTS = 2048
 
 
 class _Image(NamedTuple):
@@ -99,16 +100,20 @@ class _Scan:
 
     def found(self, claimed: list[int]) -> Located | None:
         """The first root, image and block that belong together."""
-        for root in (*claimed, *(root for root in self.roots if root not in claimed)):
-            for hit, image in product(self.hits, self.images):
-                if not image.pa <= hit < image.pa + image.size:
-                    continue
-                found = self._combine(root, hit, image, trusted=root in claimed)
-                if found:
-                    return found
+        # Every process has tables that map themselves; only the kernel's region holds the shared page.
+        others = (root for root in self.roots if machine.read_shared_data(Ia64Memory(self.physical, root)))
+        pairs = [
+            (hit, image)
+            for hit, image in product(self.hits, self.images)
+            if image.pa <= hit < image.pa + image.size
+        ]
+        for root, (hit, image) in islice(product((*claimed, *others), pairs), _MOST_ATTEMPTS):
+            found = self._combine(root, hit, image)
+            if found:
+                return found
         return None
 
-    def _combine(self, root: int, hit: int, image: _Image, *, trusted: bool) -> Located | None:
+    def _combine(self, root: int, hit: int, image: _Image) -> Located | None:
         try:
             base = int.from_bytes(self.physical.read(hit + c_kdbg.KERN_BASE, 8), "little")
         except AbsentMemory:
@@ -119,11 +124,8 @@ class _Scan:
             return None
         memory = Ia64Memory(self.physical, root, start)
         block = _checked(memory, base + hit - image.pa)
-        # Every process has tables that map themselves; only the kernel's region holds the shared page.
-        if block is None or not (trusted or machine.read_shared_data(memory)):
-            return None
         moved = (f"KSEG0 begins at physical address {start:#x}, by the kernel's image",) if start else ()
-        return Located(memory, block, "KDBG scan", (EXPERIMENTAL, *moved))
+        return Located(memory, block, "KDBG scan", (EXPERIMENTAL, *moved)) if block else None
 
     def explain(self, claimed: list[int], hints: Hints) -> str:
         """One line that says what was missing."""

@@ -327,6 +327,7 @@ class PagedMemory:
         if pages > 1:
             # A span whose table is itself paged out: its pages are unknown, one mark stands for it.
             keep = state == PageState.VALID
+            keep &= np.cumsum(keep) * pages <= _MOST_BY_LARGE
             lost = self._lost(vas[~keep & (state != PageState.DEMAND_ZERO)], level, start, end)
             if not bool(keep.any()):
                 return lost
@@ -348,6 +349,10 @@ class PagedMemory:
 
 _TABLES_AT_ONCE = 2048
 """Page tables gathered at a time (8 MB): a walk's memory stays bounded whatever the tables say."""
+
+
+_MOST_BY_LARGE = 1 << 24
+"""Pages that the large pages of one range are cut into; what lying tables map beyond that is unknown."""
 
 
 def _resident(states: U8) -> Mask:

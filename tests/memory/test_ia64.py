@@ -11,6 +11,7 @@ import pytest
 
 from dumpscan.errors import AbsentMemory
 from dumpscan.image.physical import FileMemory
+from dumpscan.memory import virtual
 from dumpscan.memory.c_pte import PageState
 from dumpscan.memory.ia64 import Ia64Memory
 
@@ -169,3 +170,16 @@ def test_tables_that_loop_end() -> None:
     assert pages.looped == 1022 + 1023
     assert pages.pfn.tolist() == [2] * 1024
     assert loop.read(0xE0000000_00000000, 8) == entry(2).to_bytes(8, "little")
+
+
+def test_no_more_large_pages_are_cut_up_than_a_machine_can_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four large pages where two are the most: of the other two nothing is said but that they are there."""
+    monkeypatch.setattr(virtual, "_MOST_BY_LARGE", 2048)
+    middle = table({index: entry(0x400 * index, VALID | 4) for index in range(4)})
+    memory = Ia64Memory(memory_of({2: table({1: entry(3)}), 3: middle}), 0x4000)
+    start = address(1, 0, 0)
+    pages = memory.pages_in(start, start + (4 << 23))
+    valid = pages.state == PageState.VALID
+    assert pages.pfn[valid].tolist() == list(range(0x800))
+    assert int(pages.va[~valid][0]) == start + (2 << 23)
+    assert set(pages.state[~valid].tolist()) == {int(PageState.ABSENT)}

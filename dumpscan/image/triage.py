@@ -28,6 +28,7 @@ _CUT_NAME = 12
 _MAX_BLOCKS = 1 << 16
 _MAX_NAME = 512
 _MAX_DEBUGGER_DATA = 1 << 16
+_MAX_MM_STORAGE = 0x400
 _NOWHERE = (0, c_crash.FILLER)
 
 
@@ -194,9 +195,9 @@ def _mm_storage(header: CrashHeader, at: int, notes: list[str]) -> dict[str, int
     size = int(record["Size"])
     if size in _NOWHERE:
         return {}
-    if size < kind.itemsize:
+    if not kind.itemsize <= size <= _MAX_MM_STORAGE:
         notes.append(
-            f"the pool figures at file offset {at:#x} are of {size} bytes, not {kind.itemsize}: not read"
+            f"the pool figures at file offset {at:#x} claim {size} bytes, not {kind.itemsize}: not read"
         )
         return {}
     # Recent Windows leaves zeros: that is no figure, not an empty pool.

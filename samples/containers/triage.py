@@ -138,7 +138,9 @@ class _Parts:
 
 
 def write_triage(machine: Machine, path: Path) -> list[Path]:
-    """Type 4."""
+    """Type 4. Windows puts the decoded debugger block into it."""
+    if machine.options.debugger_encoded:
+        raise ValueError("a small dump holds a decoded debugger block: build the machine with debugger=plain")
     wide = machine.pointer == 8
     start, size = (0x2000, 128) if wide else (0x1000, 104)
     parts = _Parts(start)

@@ -2,63 +2,20 @@
 
 from __future__ import annotations
 
+import random
 import struct
 from pathlib import Path
 
 import pytest
 
-from dumpscan.errors import AbsentMemory, DamagedImage
+import dumpscan
+from dumpscan.errors import AbsentMemory, DamagedImage, DumpscanError
 from dumpscan.image.opened import OpenedImage, Triage
 from dumpscan.image.recognise import open_image
 from dumpscan.memory.blocks import BlockMemory
 from dumpscan.model import Module
 from tests.acceptance import image
-from tests.image.writers import header32, padded
-
-
-def dump_string(text: str) -> bytes:
-    return struct.pack("<I", len(text)) + (text + "\0").encode("utf-16-le")
-
-
-def triage32(count: int = 2, unloaded: int = 2, blocks: int = 2, **fields: int) -> bytes:
-    """XP small dump: block 0x1000, drivers 0x1100 (stride 0x4C), unloaded 0x1200, mm 0x1300, names 0x1400,
-    data blocks listed at 0x1500 and held at 0x1700, debugger data 0x1800."""
-    block = bytearray(104)
-    at = {"ServicePackBuild": 0x0, "SizeOfDump": 0x4, "ValidOffset": 0x8, "MmOffset": 0x14}
-    at |= {"UnloadedDriversOffset": 0x18, "DriverListOffset": 0x30, "DriverCount": 0x34}
-    at |= {"DebuggerDataOffset": 0x58, "DebuggerDataSize": 0x5C}
-    at |= {"DataBlocksOffset": 0x60, "DataBlocksCount": 0x64}
-    values = {"ServicePackBuild": 0x300, "SizeOfDump": 0x2000, "ValidOffset": 0x1FFC, "MmOffset": 0x1300}
-    values |= {"UnloadedDriversOffset": 0x1200, "DriverListOffset": 0x1100, "DriverCount": count}
-    values |= {"DebuggerDataOffset": 0x1800, "DebuggerDataSize": 0x290}
-    values |= {"DataBlocksOffset": 0x1500, "DataBlocksCount": blocks, **fields}
-    for name, value in values.items():
-        struct.pack_into("<I", block, at[name], value)
-    drivers = b""
-    for name_at, base, size in ((0x1400, 0x804D7000, 0x1F8580), (0x1440, 0x806D0000, 0x20300)):
-        entry = bytearray(0x4C)
-        struct.pack_into("<I", entry, 0, name_at)
-        struct.pack_into("<I", entry, 0x1C, base)
-        struct.pack_into("<I", entry, 0x24, size)
-        struct.pack_into("<I", entry, 0x48, 0x4802516A if size == 0x1F8580 else 0)
-        drivers += bytes(entry)
-    gone = struct.pack("<I", unloaded)
-    for name in ("hwmon32.sys", "averylongnam"):
-        length = 2 * len(name)
-        gone += struct.pack("<HHI", length, length, 0) + padded(name.encode("utf-16-le"), 24)
-        gone += struct.pack("<II", 0xF8A10000, 0xF8A15000)
-    mm = struct.pack("<IIIIII", 1, 52, 0, 0, 0, 0) + struct.pack("<IIIIIII", 8192, 804, 90000, 45000, 1, 2, 3)
-    out = padded(header32(4) + bytes(block), 0x1100)
-    out = padded(padded(padded(out + drivers, 0x1200) + gone, 0x1300) + mm, 0x1400)
-    out = padded(out + dump_string("ntoskrnl.exe"), 0x1440) + dump_string("\\WINDOWS\\system32\\hal.dll")
-    held = struct.pack("<IIIIII", 0x804D7C5C, 0x1700, 32, 0x80551264, 0x1740, 4)
-    out = padded(padded(out, 0x1500) + held, 0x1700)
-    out = padded(out + b"2600.xpsp_sp3_gdr.090804-1435", 0x1740) + struct.pack("<I", 0x300)
-    kdbg = bytearray(0x290)
-    struct.pack_into("<4sIQ", kdbg, 0x10, b"KDBG", 0x290, 0x804D7000)
-    struct.pack_into("<Q", kdbg, 0x208, 0x804D7C5C)
-    struct.pack_into("<Q", kdbg, 0x268, 0x80551264)
-    return padded(padded(out, 0x1800) + bytes(kdbg), 0x1FFC) + b"TRGD"
+from tests.image.small_dumps import triage32
 
 
 def opened(tmp_path: Path, data: bytes) -> tuple[OpenedImage, Triage]:
@@ -185,3 +142,91 @@ def test_filler_in_the_dump_type_is_decided_by_the_end_mark(tmp_path: Path) -> N
     path = tmp_path / "mini.dmp"
     path.write_bytes(data)
     assert open_image(path).info.format == "triage32"
+
+
+def test_strings_that_do_not_end_are_cut_or_unknown(tmp_path: Path) -> None:
+    data = bytearray(triage32())
+    struct.pack_into("<I", data, 0x1400, 513)  # longer than a path can be
+    struct.pack_into("<I", data, 0x1144 + 8, 0x1FF0)  # the second entry's name, 16 bytes before the end
+    data[0x1FF0:0x2000] = struct.pack("<I", 400) + "hal.dl".encode("utf-16-le")
+    _, triage = opened(tmp_path, bytes(data))
+    assert [module.name for module in triage.drivers] == ["?", "hal.dl"]
+
+
+def test_filler_is_absent_and_not_a_number(tmp_path: Path) -> None:
+    names = ("ServicePackBuild", "SizeOfDump", "ValidOffset", "MmOffset", "UnloadedDriversOffset")
+    names += ("DriverListOffset", "DriverCount", "DebuggerDataOffset", "DebuggerDataSize")
+    names += ("DataBlocksOffset", "DataBlocksCount")
+    filler = {name: 0x45474150 for name in names if name not in ("DriverCount", "DataBlocksCount")}
+    image, triage = opened(tmp_path, triage32(count=0x45474150, blocks=0x45474150, **filler))
+    assert (triage.drivers, triage.unloaded, triage.mm_storage) == ((), None, {})
+    assert len(triage.blocks.va) == 0
+    assert (image.info.bytes_expected, image.info.truncated) == (None, False)
+    assert image.hints.service_pack_build is None
+    assert image.info.notes == ("the small-dump block does not say where its end mark is",)
+
+
+@pytest.mark.parametrize(("at", "value", "left", "note"), [
+    (0x1318, 0, "MmMaximumNonPagedPool", None),
+    (0x1324, 0x45474150, "PagedPoolAllocated", None),
+    (0x1324, 0xE1000000, "PagedPoolAllocated", "no count of pages, left out: PagedPoolAllocated 0xe1000000"),
+])  # fmt: skip
+def test_a_figure_that_is_none_is_left_out(
+    at: int, value: int, left: str, note: str | None, tmp_path: Path
+) -> None:
+    data = bytearray(triage32())
+    struct.pack_into("<I", data, at, value)
+    image, triage = opened(tmp_path, bytes(data))
+    assert left not in triage.mm_storage and len(triage.mm_storage) == 6
+    assert [text for text in image.info.notes if "12 characters" not in text] == ([note] if note else [])
+
+
+@pytest.mark.parametrize("size", [51, 0xFFFFFFFF])
+def test_figures_of_another_size_are_not_read(size: int, tmp_path: Path) -> None:
+    data = bytearray(triage32())
+    struct.pack_into("<I", data, 0x1304, size)
+    image, triage = opened(tmp_path, bytes(data))
+    assert triage.mm_storage == {}
+    assert f"0x1300 claim {size} bytes, not 52: not read" in image.info.notes[-1]
+
+
+def test_data_blocks_beyond_the_file_are_left_out(tmp_path: Path) -> None:
+    data = bytearray(triage32())
+    struct.pack_into("<I", data, 0x1508, 0xFFFFFFFF)  # size of the first
+    image, triage = opened(tmp_path, bytes(data))
+    assert image.info.notes[-1] == "1 of 2 data blocks lie beyond the end of the file"
+    memory = BlockMemory(triage.blocks)
+    assert memory.read(0x80551264, 2) == b"\0\3"
+    with pytest.raises(AbsentMemory, match="0x804d7c5c"):
+        memory.read(0x804D7C5C, 1)
+
+
+def test_overlapping_data_blocks_end_the_earlier_one(tmp_path: Path) -> None:
+    data = bytearray(triage32())
+    struct.pack_into("<I", data, 0x1500 + 12, 0x804D7C60)  # four bytes into the first block
+    _, triage = opened(tmp_path, bytes(data))
+    read, known = BlockMemory(triage.blocks).read_masked(0x804D7C5C, 8)
+    assert read.tobytes() == b"2600" + struct.pack("<I", 0x300) and bool(known.all())
+
+
+def test_mutations_end_in_a_verdict_or_in_one_line(tmp_path: Path) -> None:
+    """Random words in the header, the block and the lists, and cuts; whatever happens, it is said."""
+    rng = random.Random(950162)
+    words = (0, 1, 0x45474150, 0x7FFFFFFF, 0x80000000, 0xFFFFFFF0, 0xFFFFFFFF, 0x1100, 0x1FFC, 0x2000)
+    path, judged, refused = tmp_path / "mini.dmp", 0, []
+    for _ in range(300):
+        data = bytearray(triage32())
+        for _ in range(rng.randint(1, 4)):
+            at = rng.choice(
+                (rng.randrange(0, 0x1000, 4), rng.randrange(0x1000, 0x1068, 4), rng.randrange(0x1100, 0x1FFC))
+            )
+            struct.pack_into("<I", data, at, rng.choice((*words, rng.getrandbits(32))))
+        path.write_bytes(data[: rng.choice((len(data), len(data), rng.randrange(len(data))))])
+        try:
+            verdict = dumpscan.open(path).verdict()
+        except DumpscanError as error:
+            refused.append(str(error))
+        else:
+            judged += verdict.verdict.code == "inconclusive"
+    assert judged > 100 and len(refused) > 10
+    assert not [text for text in refused if "\n" in text or "mini.dmp" not in text]

@@ -14,9 +14,12 @@ from typing import Any
 import pytest
 
 import samples
+from dumpscan.batch import worker
+from dumpscan.batch.job import Analysis, Job, Status
 from dumpscan.case import Case, Options, open_case
 from dumpscan.model import Verdict
 from samples.isf import symbol_table, write_symbols
+from tests.cli.run import run
 from tests.test_samples import blocks_truth, tracker_of, tracker_truth, walked
 
 RAM_MB = 16
@@ -180,3 +183,27 @@ def test_the_look_alike_of_windows_10(opened: Open) -> None:
 def test_small_numbers_do_not_accuse(opened: Open) -> None:
     made = machine("win7-sp1-x64", "early", cycles=300)
     assert check(opened(made, symbols=False), made).verdict.code == "inconclusive"
+
+
+# -- commands that look into pages ------------------------------------------------------------------
+
+
+def test_blocks_are_not_said_to_be_absent(opened: Open) -> None:
+    """Contents and lists of small blocks say that pages were not read, not that there is nothing."""
+    made = machine("win10-19041-x64", processors=4)
+    case = opened(made, "kernel")
+    report = case.attribution()
+    assert report.attribution.notes and all("segment heap" in note for note in report.attribution.notes)
+    result = run("allocations", case.info.path, "--tag", "IoSe", "-q")
+    assert result.exit_code == 0
+    assert "segment heap" in result.stderr and made.truth["kernel"]["guid"] in result.stderr
+
+
+def test_batch_passes_symbols_on(opened: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = machine("win81-x64", processors=4)
+    path = opened(made, "kernel").info.path
+    monkeypatch.setattr(worker._self, "analysis", Analysis(symbols=(str(tmp_path / "symbols"),)))
+    monkeypatch.setattr(worker._self, "options", None)
+    outcome = worker.analyse(Job(path, path))
+    assert outcome.status is Status.OK, outcome.reason
+    assert json.loads(outcome.document or "{}")["verdict"]["code"] == made.truth["expected"]["verdict"]

@@ -80,6 +80,7 @@ def command(
 
     wanted = Filter(tags, min_size, pool, big or None)
     with open_for(image, quiet=quiet, symbols=symbols, output=output, page_files=page_files) as case:
+        _say_what_is_left_out(case, wanted)
         found = _largest(_blocks(case, wanted), top)
         if extract is not None:
             from dumpscan.cli.extract import extract_blocks
@@ -87,6 +88,17 @@ def command(
             found = iter(extract_blocks(case.kernel, found, extract))
         rows = ({**block._asdict(), "address": hex(block.address)} for block in found)
         emit(table.render_rows(rows, COLUMNS, form), output)
+
+
+def _say_what_is_left_out(case: Case, wanted: Filter) -> None:
+    layout = case.kernel.layout
+    if layout is None or layout.unwalkable is None or wanted.big:
+        return
+    what = "only allocations of a page and more are listed"
+    click.echo(f"dumpscan: note: {layout.unwalkable}; {what}", err=True)
+    if not case.kernel.symbols:
+        for note in case.kernel.info.notes:
+            click.echo(f"dumpscan: note: {note}", err=True)
 
 
 def _blocks(case: Case, wanted: Filter) -> Iterator[Block]:

@@ -10,6 +10,7 @@ Witness: facts/kernel-location.md sections 1 (ways 3 and 4) and 8.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 
 import numpy as np
 
@@ -27,6 +28,8 @@ REGION = (0xFFFFF800_00000000, 0xFFFFF880_00000000)
 _STEP = 1 << 30
 _MOST_PAGES = 1 << 22
 """Pages of the region that are looked at: 16 GB of mappings. The kernel lies low in it."""
+_MOST_IMAGES = 1024
+"""Images that are looked into: a system has a few hundred drivers."""
 _BATCH = 2048
 _MZ = 0x5A4D
 _DLL_BASE = 0x30
@@ -61,15 +64,16 @@ def is_kernel(memory: VirtualMemory, base: int) -> bool:
 
 def in_space(memory: VirtualMemory) -> int | None:
     """Base of the kernel's image in an x64 address space, found by looking at every mapped page."""
-    seen = 0
+    seen = images = 0
     for start in range(*REGION, _STEP):
         pages = memory.pages_in(start, start + _STEP)
         held = pages.pfn >= 0
         seen += int(held.sum())
-        for base in _images(memory.physical, pages.va[held], pages.pfn[held]):
+        for base in islice(_images(memory.physical, pages.va[held], pages.pfn[held]), _MOST_IMAGES - images):
+            images += 1
             if is_kernel(memory, base):
                 return base
-        if seen > _MOST_PAGES:
+        if seen > _MOST_PAGES or images == _MOST_IMAGES:
             break
     return None
 

@@ -28,6 +28,8 @@ _SUFFIXES = (".json.xz", ".json.gz", ".json.bz2", ".json")
 _MOST_LOOSE = 256
 """Files of a folder that are looked at for a PDB or a table without the usual path."""
 
+_LARGEST_IMAGE = 1 << 32
+
 TYPES = ("_POOL_TRACKER_TABLE", "_POOL_TRACKER_BIG_PAGES", "_MM_PAGED_POOL_INFO", "_EPROCESS", "_KPROCESS")
 """What :mod:`dumpscan.kernel.typed` asks a table for."""
 
@@ -68,6 +70,7 @@ def load(
         try:
             table = _converted(path, progress) if path.suffix.lower() == ".pdb" else _read(path)
             rvas = {name: int(entry["address"]) for name, entry in table["symbols"].items()}
+            rvas = {name: rva for name, rva in rvas.items() if 0 <= rva < _LARGEST_IMAGE}
             types = {name: table["user_types"][name] for name in TYPES if name in table.get("user_types", {})}
             wrong = _misfit(table, pdb)
         except _FAILURES as error:

@@ -21,6 +21,8 @@ from dumpscan.kernel.layouts import (
 from dumpscan.records import replace
 
 _FIRST = 7600
+_LARGEST = 0x2000
+"""Bytes of a structure: more than any _EPROCESS."""
 _TRACKER = {
     "key": "Key", "np_allocs": "NonPagedAllocs", "np_frees": "NonPagedFrees", "np_bytes": "NonPagedBytes",
     "paged_allocs": "PagedAllocs", "paged_frees": "PagedFrees", "paged_bytes": "PagedBytes",
@@ -50,8 +52,8 @@ def _layout(types: Mapping[str, Any], build: int, known: Layout | None) -> Layou
         big_entry_size=int(big["size"]),
         big_fields=_offsets(big, _BIG),
         big_type_shift=int(pool_type.get("bit_position", 0)),
-        process_links=int(types["_EPROCESS"]["fields"]["ActiveProcessLinks"]["offset"]),
-        process_dtb=int(types["_KPROCESS"]["fields"]["DirectoryTableBase"]["offset"]),
+        process_links=_offsets(types["_EPROCESS"], {"links": "ActiveProcessLinks"})[0][1],
+        process_dtb=_offsets(types["_KPROCESS"], {"dtb": "DirectoryTableBase"})[0][1],
     )
 
 
@@ -65,9 +67,12 @@ def _nearest(build: int) -> Layout:
 
 
 def _offsets(kind: Mapping[str, Any], names: Mapping[str, str]) -> Names:
-    """(our name, offset) pairs; entries of the tables have to be whole inside their size."""
+    """(our name, offset) pairs.
+
+    :raises ValueError: a field lies outside its structure.
+    """
     found = tuple((ours, int(kind["fields"][theirs]["offset"])) for ours, theirs in names.items())
-    if not all(0 <= at <= int(kind["size"]) - 4 for _, at in found) or not 0 < int(kind["size"]) <= 0x400:
+    if not all(0 <= at <= int(kind["size"]) - 4 for _, at in found) or int(kind["size"]) > _LARGEST:
         raise ValueError("fields outside their structure")
     return found
 

@@ -150,6 +150,6 @@ def _open(source: Source, kind: str) -> OpenedImage:
         from dumpscan.image.raw import open_raw
 
         return open_raw(source)
-    from dumpscan.image.through_volatility import open_through
+    from dumpscan.image.avml import open_avml
 
-    return open_through(source, kind)
+    return open_avml(source)

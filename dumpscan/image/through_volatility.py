@@ -1,15 +1,13 @@
-"""The one module of the core that touches volatility3: containers that it knows and we do not.
+"""The one module of the core that touches volatility3: physical memory over its layers.
 
-volatility3 is imported when such a file is opened, never before. Its layers are also what our
-volatility3 plugins get: :func:`memory_of_layer` makes physical memory of any data layer, mapped
-directly from the file where the layer is a plain rearrangement of one.
+They are what our volatility3 plugins get: :func:`memory_of_layer` makes physical memory of any data
+layer, mapped directly from the file where the layer is a plain rearrangement of one. volatility3 is
+imported when that is asked for, never before. Our own readers open every container that it knows:
+its own index QEMU and Xen pages by one Python object each, and AVML by decompressing the whole image.
 """
 
 from __future__ import annotations
 
-import contextlib
-import importlib
-import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,21 +18,13 @@ from urllib.request import url2pathname
 import numpy as np
 from numpy.typing import NDArray
 
-from dumpscan.errors import AbsentMemory, DamagedImage, UnsupportedImage
-from dumpscan.image.opened import Hints, OpenedImage
+from dumpscan.errors import AbsentMemory
 from dumpscan.image.physical import I64, U8, Mask, PhysicalMemory, Runs
 from dumpscan.image.segments import Extents, memory_of
 from dumpscan.image.source import PAGE, Source, map_file
-from dumpscan.model import ImageInfo
 
 # volatility3 keeps its last 512 reads of every layer class in memory: reads must stay small.
 _STRETCH = 16
-
-# kind -> (module and stacker class of volatility3, what the file is)
-_STACKERS = {
-    "avml": ("avml", "AVMLStacker", "AVML image"),
-    "xen": ("xen", "XenCoreDumpStacker", "Xen core dump"),
-}
 
 
 class LayerMemory:
@@ -164,122 +154,3 @@ def _page_runs(layer: Any, page_size: int) -> Runs:
     last: I64 = np.append(reach[first[1:] - 1], reach[-1]) // page_size
     keep = last > base
     return Runs(base[keep], (last - base)[keep])
-
-
-def open_through(source: Source, kind: str) -> OpenedImage:
-    """Open a container with volatility3's reader of ``kind`` (qemu, avml, xen).
-
-    :raises UnsupportedImage: volatility3, or a library that it needs, is not installed.
-    :raises DamagedImage: volatility3's reader gives up on the file.
-    """
-    module, stacker, what = _STACKERS[kind]
-    if not isinstance(source.path, Path):
-        raise UnsupportedImage(f"{source.path}: a {what}, which is not read in place; download it first")
-    _check_first(source, kind)
-    try:
-        layers = importlib.import_module(f"volatility3.framework.layers.{module}")
-    except ImportError:
-        raise UnsupportedImage(
-            f"{source.path.name}: a {what}, which dumpscan opens through volatility3; install volatility3"
-        ) from None
-    if getattr(layers, "HAS_SNAPPY", True) is False:
-        raise UnsupportedImage(
-            f"{source.path.name}: an {what}, whose compression needs the snappy library; install libsnappy, "
-            "or convert the file with 'avml-convert'"
-        )
-    memory = _stacked(source, getattr(layers, stacker), what)
-    pages = int(memory.runs().page_count.sum())
-    info = ImageInfo(
-        path=str(source.path),
-        format=kind,
-        bytes=source.size,
-        pages_present=pages,
-        description=f"{what}, read through volatility3",
-    )
-    return OpenedImage(source.path, info, Hints(), memory)
-
-
-def _check_first(source: Source, kind: str) -> None:
-    """Refuse what volatility3's reader would run on for ever over, or reject without a reason."""
-    if kind == "avml":
-        from dumpscan.image.avml_check import check_avml
-
-        check_avml(source)
-
-
-def _stacked(source: Source, stacker: Any, what: str) -> LayerMemory:
-    """Memory of the layer that ``stacker`` puts on the file, in a context of its own."""
-    from volatility3.framework import constants, contexts
-
-    # Symbol tables that a layer needs come with volatility3; nothing may be fetched.
-    constants.OFFLINE = True
-    detail = "it does not accept the header"
-    with _quiet():
-        context = contexts.Context()
-        context.add_layer(_file_layer(context, source))
-        try:
-            layer = stacker.stack(context, "dumpscan_file")
-            if layer is not None:
-                context.add_layer(layer)
-                _mend(layer)
-                return LayerMemory(layer)
-        except Exception as error:
-            # Its readers raise whatever a damaged file makes them stumble over.
-            detail = " ".join(str(error).split()) or type(error).__name__
-    raise DamagedImage(
-        f"{source.path.name}: a {what} that volatility3 cannot read ({detail}); it is damaged or cut off"
-    )
-
-
-def _file_layer(context: Any, source: Source) -> Any:
-    """The mapped file as a base layer: volatility3's own keeps a descriptor open for good."""
-    from volatility3.framework import exceptions, interfaces
-
-    class MappedFileLayer(interfaces.layers.DataLayerInterface):  # type: ignore[misc]
-        minimum_address = 0
-        maximum_address = source.size - 1
-
-        def is_valid(self, offset: int, length: int = 1) -> bool:
-            return offset >= 0 and offset + length <= source.size
-
-        def read(self, offset: int, length: int, pad: bool = False) -> bytes:
-            if not self.is_valid(offset, length) and not pad:
-                raise exceptions.InvalidAddressException(self.name, offset, "beyond the end of the file")
-            return source.take(offset, length).ljust(length, b"\0")
-
-        def write(self, offset: int, data: bytes) -> None:
-            raise NotImplementedError("images are read only")
-
-        @classmethod
-        def get_requirements(cls) -> list[Any]:
-            return []
-
-    return MappedFileLayer(context, "dumpscan.file", "dumpscan_file")
-
-
-def _mend(layer: Any) -> None:
-    """Put the segments in the order that volatility3 searches them in.
-
-    Its QEMU and Xen readers (2.28) leave them in file order, although SegmentedLayer asks for
-    sorted ones; a page that a migration stream sends twice must give its last content.
-    """
-    segments = getattr(layer, "_segments", None)
-    if not isinstance(segments, list):
-        return
-    segments.sort(key=lambda segment: segment[0])
-    compressed = getattr(layer, "_compressed", None)
-    if isinstance(compressed, set):
-        last = {address: size == 1 for address, _, _, size in segments}
-        compressed.intersection_update(address for address, filled in last.items() if filled)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep volatility3's log lines off stderr while a layer is built; its settings are put back."""
-    logger = logging.getLogger("volatility3")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL + 1)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from ..ram import PAGE
+from .avml import write_avml
 from .crash import write_bitmap, write_full, write_kernel
 from .elf import write_elf32, write_elf64, write_virtualbox, write_xen
 from .hibernation import write_hibernation
@@ -47,6 +48,7 @@ CONTAINERS: Final[dict[str, tuple[Writer, int]]] = {
     "elf32": (write_elf32, 4),
     "hiberfil": (write_hibernation, 0),
     "lime": (write_lime, 0),
+    "avml": (write_avml, 0),
     "vmem": (write_vmem, 0),
     "vmware": (write_vmware, 0),
     "vmware-snapshot": (write_vmware_snapshot, 0),

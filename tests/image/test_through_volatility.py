@@ -1,10 +1,8 @@
-"""Containers that volatility3 reads for us, and physical memory over its layers."""
+"""Physical memory over volatility3's layers."""
 
 from __future__ import annotations
 
 import importlib
-import logging
-import struct
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,54 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dumpscan.errors import AbsentMemory, DamagedImage, ImageError, UnsupportedImage
+from dumpscan.errors import AbsentMemory
 from dumpscan.image.physical import FileMemory
-from dumpscan.image.recognise import open_image
 from dumpscan.image.through_volatility import LayerMemory, memory_of_layer
 from tests.image.writers import header32, lime_chunk, page
 
 framework = pytest.importorskip("volatility3.framework", reason="needs volatility3")
-
-
-def avml(frames: bytes, last: int = 4095) -> bytes:
-    return struct.pack("<4sIQQQ", b"AVML", 2, 0, last, 0) + frames + struct.pack("<Q", len(frames))
-
-
-STREAM_ID = b"\xff\x06\x00\x00sNaPpY"
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        avml(STREAM_ID + b"\x01" + (4 + 100).to_bytes(3, "little") + bytes(104)),
-        avml(STREAM_ID),
-        avml(STREAM_ID + b"\x55\x10\x00\x00" + bytes(0x10)),
-        avml(b"", last=0),
-        struct.pack("<4sIQQQ", b"AVML", 2, 4095, 0, 0) + bytes(64),
-        b"AVML\x02\x00\x00\x00",
-    ],
-)
-def test_cut_off_avml_images_do_not_run_on(tmp_path: Path, content: bytes) -> None:
-    path = tmp_path / "a.avml"
-    path.write_bytes(content)
-    with pytest.raises(DamagedImage, match="AVML"):
-        open_image(path)
-
-
-def test_an_avml_image_is_read_or_says_what_is_needed(tmp_path: Path) -> None:
-    # Stored frames need no decompression, but volatility3 wants its library all the same.
-    frames = STREAM_ID + b"".join(b"\x01\x04\x08\x00" + bytes(4) + page(3)[:2048] for _ in range(2))
-    path = tmp_path / "a.avml"
-    path.write_bytes(avml(frames))
-    from volatility3.framework.layers import avml as reader
-
-    if not reader.HAS_SNAPPY:
-        with pytest.raises(UnsupportedImage, match="libsnappy"):
-            open_image(path)
-        return
-    memory = open_image(path).memory
-    assert memory is not None
-    assert memory.read(0, 4096) == page(3)
 
 
 @pytest.fixture
@@ -131,13 +87,3 @@ def test_a_bare_file_layer_is_flat(tmp_path: Path, closing: list[Any]) -> None:
     for memory in (mapped, slow):
         assert memory.read(0, 40 * 4096) == path.read_bytes()
         assert [run.tolist() for run in memory.runs()] == [[0], [40]]
-
-
-def test_opening_leaves_the_log_level_of_volatility3_alone(tmp_path: Path) -> None:
-    logger = logging.getLogger("volatility3")
-    before = logger.level
-    path = tmp_path / "a.avml"
-    path.write_bytes(avml(STREAM_ID + b"\x01" + (4 + 100).to_bytes(3, "little") + bytes(104)))
-    with pytest.raises(ImageError):
-        open_image(path)
-    assert logger.level == before

@@ -14,7 +14,7 @@ from benchmarks.images import folder, image
 from benchmarks.large_cases import open_large_bitmap
 from benchmarks.measure import median_wall, paired, peak_anonymous, run
 from benchmarks.row import Row, dumpscan
-from benchmarks.series_cases import attribute_blocks, compare_three
+from benchmarks.series_cases import attribute_blocks, compare_three, html_report
 from benchmarks.symbols import private_symbols
 
 _MB = 1 << 20
@@ -131,6 +131,7 @@ CASES: dict[str, Callable[[], Iterator[Row]]] = {
     "poolscanner": walk_against_poolscanner,
     "raw": raw_image,
     "bitmap": open_large_bitmap,
+    "html": html_report,
     "compare": compare_three,
     "attribute": attribute_blocks,
     "batch": batch_speed,

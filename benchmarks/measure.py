@@ -59,6 +59,13 @@ def paired(first: Sequence[str], second: Sequence[str], runs: int = 5) -> tuple[
     )
 
 
+def median_difference(longer: Sequence[str], shorter: Sequence[str], runs: int = 7) -> float:
+    """Median of what ``longer`` takes beyond ``shorter``, in wall seconds, run in turn."""
+    run(longer)
+    run(shorter)
+    return statistics.median(run(longer).wall - run(shorter).wall for _ in range(runs))
+
+
 def peak_anonymous(command: Sequence[str]) -> int:
     """Peak RssAnon in bytes, sampled from /proc every two milliseconds (Linux)."""
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

@@ -1,4 +1,4 @@
-"""Measurements of what looks at growth and contents: comparing images, attributing blocks."""
+"""Measurements of what people look at: HTML reports, growth between images, contents of blocks."""
 
 from __future__ import annotations
 
@@ -6,11 +6,20 @@ import time
 from collections.abc import Iterator
 
 from benchmarks.images import image
-from benchmarks.measure import median_wall
+from benchmarks.measure import median_difference, median_wall
 from benchmarks.row import Row, dumpscan
 
 SERIES = ("series-1", "series-2", "series-3")
 _BLOCKS = 100_000
+
+
+def html_report() -> Iterator[Row]:
+    """What an HTML report takes beyond the verdict: pictures, reconciliation, all contents, the page."""
+    for name, said in (("kernel-128mb", "128 MB machine"), ("leak-100k", "100,000 leaked blocks")):
+        verdict = dumpscan("verdict", str(image(name)))
+        extra = median_difference([*verdict, "--format", "html"], verdict)
+        what = f"HTML report beyond the verdict, kernel dump, {said}"
+        yield Row(what, f"{extra:.2f} s", "<= 0.7 s", extra <= 0.7)
 
 
 def compare_three() -> Iterator[Row]:

@@ -92,7 +92,7 @@ class _Blocks:
                 return found, at, f"the Xpress block at file offset {mark:#x} claims {pages} pages"
             end = mark + c.BLOCK_HEADER + size
             if end > self.source.size:
-                return found, at, "the file ends inside an Xpress block"
+                return found, at, _ENDS
             if len(self.first) >= _MAX_BLOCKS:
                 return found, at, f"more than {_MAX_BLOCKS} Xpress blocks"
             self.first.append(base + found)
@@ -103,13 +103,13 @@ class _Blocks:
             at = mark + c.BLOCK_HEADER + -(-size // 8) * 8
         return found, at, ""
 
-    def follow_table(self, table: Table, base: int) -> tuple[int, int, str]:
+    def follow_table(self, table: Table, form: c.Ranges, base: int) -> tuple[int, int, str]:
         """As :meth:`follow`, for a table's blocks; more than it lists is a fault too.
 
-        Behind the last table lies what an earlier hibernation left.
+        They end before the next table. Behind the last one lies what an earlier hibernation left.
         """
-        later = table.next > table.page
-        stop = min(table.next * c.PAGE, self.source.size) if later else self.source.size
+        later = table.next > table.page and read_table(self.source, table.next, form) is not None
+        stop = table.next * c.PAGE if later else self.source.size
         found, end, why = self.follow((table.page + 1) * c.PAGE, stop, table.pages, base)
         if later and not why and (found > table.pages or self._mark(end, stop) is not None):
             why = "its blocks hold more pages than it lists, so that pages may lie at other addresses"
@@ -149,7 +149,7 @@ def fit(source: Source, page: int, form: c.Ranges) -> int:
     table = read_table(source, page, form)
     if table is None:
         return 0
-    found, why = _Blocks(source).follow_table(table, 0)[::2]
+    found, why = _Blocks(source).follow_table(table, form, 0)[::2]
     return (2 if found == table.pages and not why else 1) if found else 0
 
 
@@ -166,16 +166,16 @@ def build_index(source: Source, page: int, form: c.Ranges) -> Index:
     table = read_table(source, page, form)
     while table is not None:
         seen.add(table.page)
-        found, end, why = blocks.follow_table(table, base)
+        found, end, why = blocks.follow_table(table, form, base)
         if why:
-            truncated |= end + c.BLOCK_SEARCH >= source.size
+            truncated |= why == _ENDS or end + c.BLOCK_SEARCH >= source.size
             notes.append(f"range table at file offset {table.page * c.PAGE:#x}: {why}")
         tables.append(table)
         bases.append(base)
         founds.append(min(found, table.pages))
         base += found
         listed += table.pages
-        table, over = _next(source, table, form, seen)
+        table, over = _next(source, table, form, seen, end)
         if over:
             truncated |= over == _CUT
             notes.append(over)
@@ -183,19 +183,21 @@ def build_index(source: Source, page: int, form: c.Ranges) -> Index:
     return Index(places, listed, len(tables), end, truncated, _summed(notes))
 
 
+_ENDS = "the file ends inside an Xpress block"
 _CUT = "the next range table lies beyond the end of the file: the pages that it lists are unknown"
 
 
-def _next(source: Source, table: Table, form: c.Ranges, seen: set[int]) -> tuple[Table | None, str]:
-    """The table after this one and, where the chain breaks, in what way."""
-    if not table.next:
-        return None, ""
+def _next(source: Source, table: Table, form: c.Ranges, seen: set[int], end: int) -> tuple[Table | None, str]:
+    """The table after this one, whose blocks end at ``end``; and, where the chain breaks, in what way."""
     if table.next in seen:
         return None, f"the range table at file offset {table.page * c.PAGE:#x} leads back to an earlier one"
+    # A table that is not full is the last one, whatever its link says (volatility v2), unless the link
+    # leads to where the next one would be written (libhibr).
+    if not table.next or not (table.full or 0 <= table.next * c.PAGE - end < c.BLOCK_SEARCH):
+        return None, ""
     if len(seen) >= _MAX_TABLES:
         return None, f"more than {_MAX_TABLES} range tables: the rest is left out"
     following = read_table(source, table.next, form)
-    # A table that is not full is the last one, whatever its link says (volatility v2).
     if following is not None or not table.full:
         return following, ""
     if (table.next + 1) * c.PAGE > source.size:

@@ -33,6 +33,11 @@ class HibernationMemory:
         self._cache: OrderedDict[int, U8] = OrderedDict()
         self._bad = np.zeros(len(places.first), np.bool_)
 
+    @property
+    def cached_blocks(self) -> int:
+        """Blocks that are decompressed now."""
+        return len(self._cache)
+
     def runs(self) -> Runs:
         """See :meth:`PhysicalMemory.runs`."""
         return Runs(self._places.pfn, self._places.length)

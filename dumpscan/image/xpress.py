@@ -13,6 +13,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+Decompressor = Callable[[bytes, int], bytes]
+"""From a stream and the size of what it stands for to that."""
+
 _LONG = 7
 _HALF_BYTE = 15
 _BYTE = 255
@@ -108,10 +111,10 @@ def _long_length(data: bytes, at: int) -> tuple[int, int]:
     return length, at + step
 
 
-_found: list[Callable[[bytes, int], bytes] | None] = []
+_found: list[Decompressor | None] = []
 
 
-def _native() -> Callable[[bytes, int], bytes] | None:
+def _native() -> Decompressor | None:
     """libfwnt's decompressor, where it is installed; looked for once."""
     if not _found:
         try:

@@ -37,7 +37,8 @@ def test_every_kind_is_judged(kind: str, originals: Path) -> None:
         (b"", Status.SKIPPED, "the file is empty"),
         (b"words " * 4000, Status.SKIPPED, "a text file"),
         (b"MDMP" + bytes(9000), Status.SKIPPED, "user-mode minidump"),
-        (b"hibr" + bytes(9000), Status.UNSUPPORTED, "hibernation file"),
+        (b"hibr" + bytes(9000), Status.DAMAGED, "hibernation file"),
+        (b"link" + bytes(9000), Status.UNSUPPORTED, "hibernation link"),
         (b"PAGE" + b"\xff" * 8188, Status.DAMAGED, "instead of DUMP"),
     ],
 )

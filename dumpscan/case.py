@@ -136,8 +136,17 @@ class Case:
         asked = source in ("tracker", "pages")
         sources = sorted({use.source for use in pool.tags})
         used = source if asked else ("mixed" if len(sources) > 1 else "".join(sources) or "none")
-        counted = (pool.tags, pool.coverage, pool.page_states, pool.notes, pool.sample)
+        notes = (*pool.notes, *self._experimental())
+        counted = (pool.tags, pool.coverage, pool.page_states, notes, pool.sample)
         return Pools(self.info, self.kernel.info, used, *counted)
+
+    def _experimental(self) -> tuple[str, ...]:
+        """What the kernel's notes say of figures that stand in a document without them."""
+        if self.kernel.info.arch != "ia64":
+            return ()
+        from dumpscan.kernel.itanium import EXPERIMENTAL
+
+        return (EXPERIMENTAL,)
 
     def verdict(self) -> Verdict:
         """The whole answer: kernel, fix state, pools, evidence, verdict.

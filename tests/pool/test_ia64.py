@@ -128,12 +128,14 @@ def test_the_split_is_found_by_the_chain_rule(machine: samples.Machine, tmp_path
 def test_the_output_says_that_it_is_experimental(
     machine: samples.Machine, container: str, tmp_path: Path
 ) -> None:
-    from dumpscan.report import json, text
+    from dumpscan.report import json, table, text
     from dumpscan.report.html import verdict as html
 
-    result = dumpscan.open(samples.write(machine, container, tmp_path / "a.dmp")).report()
+    case = dumpscan.open(samples.write(machine, container, tmp_path / "a.dmp"))
+    result = case.report()
     assert "IA64, experimental" in " ".join(text.render(result).split())
     assert "IA64, experimental" in json.render(result)
+    assert "IA64, experimental" in table.render_pools(case.pools())
     # In the document within the page, and where it is read.
     assert html.render(result).count("IA64, experimental") == 2
 

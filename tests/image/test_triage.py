@@ -154,10 +154,9 @@ def test_strings_that_do_not_end_are_cut_or_unknown(tmp_path: Path) -> None:
 
 
 def test_filler_is_absent_and_not_a_number(tmp_path: Path) -> None:
-    names = ("ServicePackBuild", "SizeOfDump", "ValidOffset", "MmOffset", "UnloadedDriversOffset")
-    names += ("DriverListOffset", "DriverCount", "DebuggerDataOffset", "DebuggerDataSize")
-    names += ("DataBlocksOffset", "DataBlocksCount")
-    filler = {name: 0x45474150 for name in names if name not in ("DriverCount", "DataBlocksCount")}
+    names = "ServicePackBuild SizeOfDump ValidOffset MmOffset UnloadedDriversOffset DriverListOffset"
+    names += " DebuggerDataOffset DebuggerDataSize DataBlocksOffset"
+    filler = dict.fromkeys(names.split(), 0x45474150)
     image, triage = opened(tmp_path, triage32(count=0x45474150, blocks=0x45474150, **filler))
     assert (triage.drivers, triage.unloaded, triage.mm_storage) == ((), None, {})
     assert len(triage.blocks.va) == 0

@@ -106,7 +106,7 @@ def _rules(command: click.decorators.FC) -> click.decorators.FC:
                 type=folder,
                 multiple=True,
                 metavar="DIR",
-                help="Folder with volatility3 symbol tables (ISF). Repeatable.",
+                help="Folder with PDB files or volatility3 symbol tables. Repeatable.",
             ),
             click.option("-q", "--quiet", is_flag=True, help="No progress on standard error."),
         )

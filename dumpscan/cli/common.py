@@ -72,7 +72,7 @@ def _on_images(argument: Callable[[F], F], command: F) -> F:
                 type=click.Path(path_type=Path, exists=True, file_okay=False),
                 multiple=True,
                 metavar="DIR",
-                help="Folder with volatility3 symbol tables (ISF); used when one fits. Repeatable.",
+                help="Folder with PDB files or volatility3 symbol tables; used when one fits. Repeatable.",
             ),
         )
     ):

@@ -17,6 +17,7 @@ import samples
 from dumpscan.batch import worker
 from dumpscan.batch.job import Analysis, Job, Status
 from dumpscan.case import Case, Options, open_case
+from dumpscan.kernel import locate
 from dumpscan.model import Verdict
 from samples.isf import symbol_table, write_symbols
 from tests.cli.run import run
@@ -165,6 +166,22 @@ def test_table_directly_in_the_folder(opened: Open, tmp_path: Path) -> None:
     text = json.dumps(symbol_table(made.options.kernel, types=False))
     (tmp_path / "ntkrnlmp.json").write_text(text, encoding="utf-8")
     check(opened(made, "kernel", symbols=tmp_path), made)
+
+
+def test_a_build_that_only_its_symbols_describe(
+    opened: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without layouts of the facts the structures of the symbol table do; without these nothing is read."""
+    monkeypatch.setattr(locate, "layout_for", lambda *_: None)
+    made = machine("win10-19041-x64", processors=4)
+    check(opened(made, "kernel"), made)
+    bare = symbol_table(made.options.kernel, types=False)
+    (tmp_path / "ntkrnlmp.json").write_text(json.dumps(bare), encoding="utf-8")
+    case = opened(made, "kernel", symbols=tmp_path)
+    assert case.kernel.symbols and case.kernel.layout is None
+    result = case.verdict()
+    assert (result.verdict.code, result.pool.tags) == ("inconclusive", ())
+    assert any("the symbol table does not describe them" in note for note in result.kernel.notes)
 
 
 # -- the verdict ------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from dumpscan.errors import UnsupportedImage
+from dumpscan.errors import DamagedImage, UnsupportedImage
 from dumpscan.image.source import Source, map_file
 
 _CHUNK = 1 << 18
@@ -35,6 +35,11 @@ def unpacked(source: Source, at: int, kind: str) -> Source:
     if not isinstance(source.path, Path):
         raise UnsupportedImage(
             f"{source.path}: its memory is compressed as a whole and not read in place; download it first"
+        )
+    if at >= source.size:
+        raise DamagedImage(
+            f"{name}: the compressed memory begins at file offset {at:#x}, but the file ends at "
+            f"{source.size:#x}; it is cut off or its header is damaged"
         )
     limits = Limits()
     most = min(limits.max_bytes, max(limits.free_bytes, int(source.size * limits.max_ratio)))

@@ -76,8 +76,8 @@ def test_a_container_cut_short_keeps_what_it_has(tmp_path: Path) -> None:
     assert (opened.info.pages_present, opened.info.pages_expected) == (6, 8)
 
 
-def lying(**fields: int) -> bytes:
-    data = bytearray(container())
+def lying(packed: bool = False, **fields: int) -> bytes:
+    data = bytearray(container(packed=packed))
     for name, value in fields.items():
         at = {"size": 0x98, "offset": 0xA8, "following": 0xB0}[name]
         struct.pack_into("<Q", data, 0x20 + at, value)
@@ -93,6 +93,7 @@ def lying(**fields: int) -> bytes:
         (lying(offset=1 << 63), "beyond any machine"),
         (lying(offset=1 << 40), "claims"),
         (lying(size=0), "claims"),
+        (lying(offset=1 << 63, packed=True), "the file ends at"),
         (container(gzip.compress(MEMORY)[:-9], True), "cut off or damaged"),
         (container(b"no deflate at all", True), "cut off or damaged"),
         # A chain of sections that leads back to its start.

@@ -44,10 +44,10 @@ def open_raw(source: Source) -> OpenedImage:
     return OpenedImage(source.path, info, Hints(), flat_memory(source.data))
 
 
-def flat_memory(data: FileBytes) -> FileMemory:
+def flat_memory(data: FileBytes, page_size: int = PAGE) -> FileMemory:
     """Memory where the offset in ``data`` is the physical address."""
-    one = np.array([len(data) // PAGE], np.int64)
-    return FileMemory(data, np.zeros(1, np.int64), one, np.zeros(1, np.int64))
+    one = np.array([len(data) // page_size], np.int64)
+    return FileMemory(data, np.zeros(1, np.int64), one, np.zeros(1, np.int64), page_size)
 
 
 def check_plausible(source: Source) -> None:

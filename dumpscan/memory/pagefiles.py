@@ -31,7 +31,7 @@ from dumpscan.image.physical import (
     scattered,
 )
 from dumpscan.image.raw import flat_memory
-from dumpscan.image.source import PAGE, map_file
+from dumpscan.image.source import map_file
 from dumpscan.memory.c_pte import PAGE_FILE_BITS, PAGE_FILE_FRAMES
 
 MOST_FILES = 16
@@ -142,9 +142,8 @@ def open_page_files(image: PhysicalMemory | None, path: object, paths: Sequence[
     :raises UnsupportedImage: the image has no page tables to read them by.
     :raises UsageError: too many, one twice, or the image itself.
     """
-    if image is None or image.page_size != PAGE:
-        what = "a small dump has no page tables" if image is None else "not for images of Itanium"
-        raise UnsupportedImage(f"{path}: page files cannot be read beside this image ({what})")
+    if image is None:
+        raise UnsupportedImage(f"{path}: a small dump has no page tables to read page files by")
     if len(paths) > MOST_FILES:
         raise UsageError(f"{len(paths)} page files given; Windows has at most {MOST_FILES}")
     taken = {_identity(path)}
@@ -158,7 +157,7 @@ def open_page_files(image: PhysicalMemory | None, path: object, paths: Sequence[
             raise NotAnImage(
                 f"{each}: holds a crash dump, which has overwritten paged-out pages; it is an image itself"
             )
-        files.append(flat_memory(source.data))
+        files.append(flat_memory(source.data, image.page_size))
     return PageFiles(image, files, [str(each) for each in paths])
 
 

@@ -83,6 +83,7 @@ def pae(tmp_path_factory: pytest.TempPathFactory) -> Beside:
         ("vista-rtm-x86", 2, {}),
         ("vista-sp1-x64", 2, {"processors": 2}),
         ("xp-x64", 1, {"paged_out": 0.4}),
+        ("2008-ia64", 2, {}),
     ],
 )
 def test_everything_is_counted_and_nothing_is_left_to_explain(

@@ -41,7 +41,7 @@ class Module:
 class Drivers:
     """Drivers that came and went. ``unloads_total`` is None where the kernel does not keep it.
     ``loaded_complete``: False where the list leaves the image and ``loaded`` is its beginning.
-    ``ring_complete``: False where there may have been unloads between or before those in ``recent``."""
+    ``ring_complete``: False where there may have been unloads that ``recent`` does not name."""
 
     unloads_total: int | None = None
     recent: tuple[Unloads, ...] = ()

@@ -89,20 +89,33 @@ def unicode_string(memory: VirtualMemory, va: int) -> str | None:
         return None
 
 
-def unloaded_ring(kernel: Kernel) -> tuple[Unloaded, ...] | None:
-    """Entries of the ring, oldest first by time; () before the first unload, None when unknown."""
+@record
+class Ring:
+    """The ring of unloaded drivers: ``entries`` oldest first by time, ``used`` slots, more where names
+    could not be kept. ``complete``: it never wrapped, and no slot is skipped or absent."""
+
+    entries: tuple[Unloaded, ...] = ()
+    used: int = 0
+    complete: bool = True
+
+
+def unloaded_ring(kernel: Kernel) -> Ring | None:
+    """The ring; empty before the first unload, None when unknown."""
     layout = kernel.layout
     table = kernel.value("MmUnloadedDrivers")
     if layout is None or table is None:
         return None
     if table == 0:
-        return ()
+        return Ring()
     data, known = kernel.memory.read_masked(table, layout.unloaded_size * RING)
     rows, whole = data.reshape(RING, -1), known.reshape(RING, -1).all(axis=1)
     if not bool(whole.any()):
         return None
-    entries = [_unloaded(kernel, layout, table, slot, rows[slot]) for slot in np.flatnonzero(whole).tolist()]
-    return tuple(sorted((e for e in entries if e), key=lambda e: (e.time, e.slot)))
+    slots = [_unloaded(kernel, layout, table, slot, rows[slot]) for slot in np.flatnonzero(whole).tolist()]
+    entries = tuple(sorted((e for e in slots if e), key=lambda e: (e.time, e.slot)))
+    # A skipped slot keeps what else was in it; on the first round that is nothing, but the index moves on.
+    used = max(int(rows[whole].any(axis=1).sum()), min(kernel.value("MmLastUnloadedDriver", 4) or 0, RING))
+    return Ring(entries, used, bool(whole.all()) and len(entries) == used < RING)
 
 
 def _unloaded(
@@ -121,7 +134,10 @@ def _unloaded(
 
 
 def total_unloads(kernel: Kernel, used_entries: int | None) -> int | None:
-    """MiTotalUnloads: by symbol, else four bytes below MmLastUnloadedDriver where that is plausible."""
+    """MiTotalUnloads: by symbol, else four bytes below MmLastUnloadedDriver where that is plausible.
+
+    ``used_entries``: slots of the ring that were ever used.
+    """
     address = _total_address(kernel)
     value = None if address is None else kernel.read_int(address, 4)
     if value is None or used_entries is None or not used_entries <= value < _TOTAL_LIMIT:
@@ -158,9 +174,17 @@ def drivers(kernel: Kernel) -> Drivers:
     if head and kernel.layout:
         loaded, whole = loaded_modules(kernel.memory, head, kernel.layout)
     ring = unloaded_ring(kernel)
-    total = total_unloads(kernel, None if ring is None else len(ring))
-    timeline = tuple(Unload(entry.name, filetime_text(entry.time)) for entry in ring or ())
-    return Drivers(total, group(ring or ()), loaded, None if ring is None else len(ring), timeline, whole)
+    if ring is None:
+        return Drivers(loaded=loaded, loaded_complete=whole)
+    return Drivers(
+        unloads_total=total_unloads(kernel, ring.used),
+        recent=group(ring.entries),
+        loaded=loaded,
+        ring_entries=len(ring.entries),
+        timeline=tuple(Unload(entry.name, filetime_text(entry.time)) for entry in ring.entries),
+        loaded_complete=whole,
+        ring_complete=ring.complete,
+    )
 
 
 def group(ring: tuple[Unloaded, ...]) -> tuple[Unloads, ...]:

@@ -75,7 +75,7 @@ def test_drivers(name: str) -> None:
     ring = unloaded_ring(kernel)
     assert ring is not None
     entries = sorted(truth["unloaded_drivers"]["entries"], key=lambda e: (e["time"], e["slot"]))
-    assert [(e.slot, e.name, e.start, e.end, e.time) for e in ring] == [
+    assert [(e.slot, e.name, e.start, e.end, e.time) for e in ring.entries] == [
         (e["slot"], e["name"], e["start"], e["end"], e["time"]) for e in entries
     ]
     assert sum(row.count for row in found.recent) == len(entries)

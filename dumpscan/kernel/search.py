@@ -28,7 +28,7 @@ REGION = (0xFFFFF800_00000000, 0xFFFFF880_00000000)
 _STEP = 1 << 30
 _MOST_PAGES = 1 << 22
 """Pages of the region that are looked at: 16 GB of mappings. The kernel lies low in it."""
-_MOST_IMAGES = 1024
+_MOST_IMAGES = 512
 """Images that are looked into: a system has a few hundred drivers."""
 _BATCH = 2048
 _MZ = 0x5A4D

@@ -8,7 +8,8 @@ import pytest
 from dumpscan.errors import KernelNotFound
 from dumpscan.image.opened import Hints
 from dumpscan.image.physical import FileMemory
-from dumpscan.kernel import find
+from dumpscan.kernel import find, search
+from dumpscan.memory.virtual import VirtualMemory
 
 PAGE = 4096
 
@@ -68,3 +69,53 @@ def test_memory_full_of_look_alikes_ends() -> None:
         data += page
     with pytest.raises(KernelNotFound):
         find.locate(physical(bytes(data)), Hints())
+
+
+def x64_space_of(image: bytes) -> bytes:
+    """An address space whose boot range shows one page, ``image``, 512 times over."""
+    frames = [bytearray(PAGE) for _ in range(6)]
+
+    def entry(table: int, index: int, frame: int) -> None:
+        frames[table][8 * index : 8 * index + 8] = (frame << 12 | 3).to_bytes(8, "little")
+
+    for table, index, frame in ((1, 0x1ED, 1), (1, 0x1F0, 2), (2, 0, 3)):
+        entry(table, index, frame)
+    entry(3, 0, 4)
+    for page in range(512):
+        entry(4, page, 5)
+    frames[5][: len(image)] = image
+    return b"".join(bytes(frame) for frame in frames)
+
+
+def pe_image(pdb: bytes) -> bytes:
+    """Headers of an x64 image of one page whose debug record names ``pdb``."""
+    page = bytearray(PAGE)
+    page[:2], page[0x3C:0x40] = b"MZ", (0x80).to_bytes(4, "little")
+    page[0x80:0x88] = b"PE\0\0" + (0x8664).to_bytes(2, "little") + bytes(2)
+    page[0x98:0x9A] = (0x20B).to_bytes(2, "little")
+    page[0xD0:0xD4] = PAGE.to_bytes(4, "little")
+    # The seventh data directory: one entry at 0x200, of type 2 (CodeView), its data at 0x240.
+    page[0x138:0x140] = (0x200).to_bytes(4, "little") + (28).to_bytes(4, "little")
+    page[0x20C:0x218] = b"".join(value.to_bytes(4, "little") for value in (2, 24 + len(pdb) + 1, 0x240))
+    page[0x240 : 0x240 + 24 + len(pdb)] = b"RSDS" + bytes(range(16)) + (3).to_bytes(4, "little") + pdb
+    return bytes(page)
+
+
+def test_kernel_by_its_image() -> None:
+    located = find.locate(physical(x64_space_of(pe_image(b"ntkrnlmp.pdb"))), Hints())
+    assert (located.how, located.kdbg.kern_base, located.kdbg.va) == ("image scan", 0xFFFFF800_00000000, 0)
+
+
+def test_images_that_are_no_kernel_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    honest = search.is_kernel
+
+    def counted(memory: VirtualMemory, base: int) -> bool:
+        asked.append(base)
+        return honest(memory, base)
+
+    monkeypatch.setattr(search, "is_kernel", counted)
+    monkeypatch.setattr(search, "_MOST_IMAGES", 100)
+    with pytest.raises(KernelNotFound, match="no image of an x64 Windows kernel"):
+        find.locate(physical(x64_space_of(pe_image(b"driver.pdb"))), Hints())
+    assert len(asked) == 100

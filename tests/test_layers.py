@@ -35,9 +35,10 @@ DOORS: dict[str, set[str]] = {
     "bundled": {"errors"},
     "": {"case"},
     "case": CORE | {"", "image", "memory", "kernel", "pool", "attribution", "verdict"},
-    "batch": CORE | {"", "case", "image", "memory", "kernel", "pool", "verdict", "report"},
+    "batch": CORE | {"", "case", "image", "memory", "kernel", "pool", "attribution", "verdict", "report"},
     "cli": CORE
-    | {"", "case", "compare", "image", "memory", "kernel", "pool", "verdict", "report", "bundled", "batch"},
+    | {"", "case", "image", "memory", "kernel", "pool", "attribution", "verdict", "compare", "report", "bundled"}
+    | {"batch"},
     "__main__": {"cli"},
 }
 VOLATILITY_ADAPTERS = ("dumpscan/image/through_volatility.py", "dumpscan/kernel/through_pdbconv.py")

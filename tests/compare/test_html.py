@@ -31,7 +31,7 @@ def test_what_it_shows() -> None:
     text = render(series())
     assert text.count("<svg") >= 3
     # 1 MB an hour, 16 MB left at 06:00
-    assert "full on 2008-05-28 22:00 UTC at this rate, 16 h after the last image." in text
+    assert "Full on 2008-05-28 22:00 UTC at this rate, 16 h after the last image." in text
     assert "<h2" in text and "What to do" in text
     assert "https://" not in text.replace("http://support.microsoft.com", "")
 

@@ -188,14 +188,14 @@ def _pool_text(pool: PoolGrowth) -> str:
     text += f", of at most {figures.size(last.limit_bytes)}. " if last.limit_bytes is not None else ". "
     if pool.bytes_per_hour is not None:
         rate = round(pool.bytes_per_hour)
-        text += f"{figures.size(abs(rate))} {'more' if rate > 0 else 'less'} each hour: " if rate else ""
+        text += f"{figures.size(abs(rate))} {'more' if rate > 0 else 'less'} each hour. " if rate else ""
     if pool.full_at is None or pool.hours_left is None:
-        return f"{text}{pool.text or 'no forecast'}."
+        return f"{text}Forecast: {pool.text or 'none'}."
     when = f"{figures.moment(pool.full_at)[:16]} UTC"
     if pool.hours_left <= 0:
-        return f"{text}it was full on {when}."
+        return f"{text}It was full on {when}."
     left = figures.duration(timedelta(hours=pool.hours_left).total_seconds())
-    return f"{text}full on {when} at this rate, {left} after the last image."
+    return f"{text}Full on {when} at this rate, {left} after the last image."
 
 
 # -- tables ------------------------------------------------------------------------------------------

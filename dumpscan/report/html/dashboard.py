@@ -24,6 +24,12 @@ HOME = (f"../{INDEX}", "Overview")
 _TOP = 10
 _TENTHS = 10
 _ORDER = ("exhibits", "unexpected", "inconclusive", "does-not-exhibit")
+_REMARKS = {
+    "exhibits": "the leak of the article",
+    "unexpected": "the leak, though fixed or another Windows",
+    "inconclusive": "the image cannot tell",
+    "does-not-exhibit": "no sign of this leak",
+}
 
 
 class Image(NamedTuple):
@@ -80,8 +86,9 @@ def _banner(images: Sequence[Image], counts: Counter[str]) -> Banner:
     word = f"{leaking:,} of {judged:,} images exhibit the leak"
     sentence = f"{len(images):,} files were looked at, {judged:,} judged, {failed:,} could not be."
     tone = "bad" if leaking else ("unsure" if failed or counts["inconclusive"] or not judged else "good")
-    tiles = [(name.replace("-", " "), f"{counts[name]:,}", "") for name in _ORDER]
-    return Banner("Batch", word, sentence, tone, [*tiles, ("not judged", f"{len(images) - judged:,}", "")])
+    tiles = [(name.replace("-", " "), f"{counts[name]:,}", _REMARKS[name]) for name in _ORDER]
+    tiles.append(("not judged", f"{len(images) - judged:,}", "passed over, or failed"))
+    return Banner("Batch", word, sentence, tone, tiles)
 
 
 def _charts(images: Sequence[Image], counts: Counter[str]) -> Markup:

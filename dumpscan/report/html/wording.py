@@ -17,7 +17,7 @@ WORDS = {
 _PLAIN = {
     "exhibits": (
         "Windows on this machine loses a little of its own memory each time a driver is loaded and unloaded, "
-        "and has it back only after a restart. Once that memory (pool) is full, the machine hangs."
+        "and gets it back only by a restart. Once that memory (pool) is full, the machine hangs."
     ),
     "unexpected": (
         "the memory shows this leak, although this Windows should not have it: it carries the fix, or the "

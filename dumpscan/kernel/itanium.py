@@ -48,17 +48,30 @@ class _Image(NamedTuple):
 def locate(physical: PhysicalMemory, hints: Hints, progress: Progress | None = None) -> Located:
     """The kernel in ``physical`` (8 KB pages). :raises KernelNotFound: none that passes the checks."""
     claimed = [root for root in hints.dtbs if _is_there(physical, root)]
-    for root in claimed:
-        memory = Ia64Memory(physical, root)
+    doubtful = None
+    for memory in (Ia64Memory(physical, root) for root in claimed):
         block = _checked(memory, hints.kdbg) if hints.kdbg else None
-        if block:
+        doubts = _doubts(memory)
+        if block and not doubts:
             return Located(memory, block, "dump header", (EXPERIMENTAL,))
+        if block and doubtful is None:
+            # The direct window shows the kernel whatever the root is.
+            doubtful = Located(memory, block, "dump header", (EXPERIMENTAL, *doubts))
     scan = _Scan(physical)
     scan.run(progress)
     found = scan.found(claimed)
+    if doubtful and (found is None or found.memory.dtb == doubtful.memory.dtb):
+        return doubtful
     if found is None:
         raise KernelNotFound(scan.explain(claimed, hints))
     return found
+
+
+def _doubts(memory: Ia64Memory) -> tuple[str, ...]:
+    """What speaks against a root: only that of the kernel's region leads to the shared user page."""
+    if machine.read_shared_data(memory):
+        return ()
+    return (f"page tables doubtful: root {memory.dtb:#x} does not lead to the shared user page",)
 
 
 def _is_there(physical: PhysicalMemory, root: int) -> bool:
@@ -100,14 +113,14 @@ class _Scan:
 
     def found(self, claimed: list[int]) -> Located | None:
         """The first root, image and block that belong together."""
-        # Every process has tables that map themselves; only the kernel's region holds the shared page.
-        others = (root for root in self.roots if machine.read_shared_data(Ia64Memory(self.physical, root)))
+        # Every process has tables that map themselves.
+        good = [root for root in (*claimed, *self.roots) if not _doubts(Ia64Memory(self.physical, root))]
         pairs = [
             (hit, image)
             for hit, image in product(self.hits, self.images)
             if image.pa <= hit < image.pa + image.size
         ]
-        for root, (hit, image) in islice(product((*claimed, *others), pairs), _MOST_ATTEMPTS):
+        for root, (hit, image) in islice(product((*good, *claimed), pairs), _MOST_ATTEMPTS):
             found = self._combine(root, hit, image)
             if found:
                 return found
@@ -125,7 +138,8 @@ class _Scan:
         memory = Ia64Memory(self.physical, root, start)
         block = _checked(memory, base + hit - image.pa)
         moved = (f"KSEG0 begins at physical address {start:#x}, by the kernel's image",) if start else ()
-        return Located(memory, block, "KDBG scan", (EXPERIMENTAL, *moved)) if block else None
+        notes = (EXPERIMENTAL, *moved, *_doubts(memory))
+        return Located(memory, block, "KDBG scan", notes) if block else None
 
     def explain(self, claimed: list[int], hints: Hints) -> str:
         """One line that says what was missing."""

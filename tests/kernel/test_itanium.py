@@ -88,6 +88,27 @@ def test_without_a_root_in_the_header_the_self_map_tells(
     assert (info.dtb, info.found_by) == (hex(machine.dtb), "KDBG scan")
 
 
+def test_a_root_of_something_else_is_not_trusted(
+    machine: samples.Machine, image: bytes, opened: Write
+) -> None:
+    """The header names the root of a process: the kernel is seen through the direct window all the same."""
+    process = int(machine.truth["processes"][3]["cr3"], 16)
+    case = opened(changed(image, (0x10, process.to_bytes(8, "little"))))
+    assert case.kernel.info.dtb == hex(machine.dtb)
+    assert case.verdict().verdict.code == machine.truth["expected"]["verdict"]
+
+
+def test_a_root_that_nothing_confirms_is_said(machine: samples.Machine, image: bytes, opened: Write) -> None:
+    """The shared page is not mapped: the header's root is all there is."""
+    path, frame = (0xE0000000_FFFE0000 >> 33 & 1023, 0xE0000000_FFFE0000 >> 23 & 1023), machine.dtb // PAGE
+    for index in path:
+        frame = int(machine.ram.pages[frame].view("<u8")[index]) >> 13 & (1 << 38) - 1
+    leaf = at(machine, frame * PAGE) + (0xE0000000_FFFE0000 >> 13 & 1023) * 8
+    info = opened(changed(image, (leaf, bytes(8)))).kernel.info
+    assert (info.dtb, info.found_by) == (hex(machine.dtb), "dump header")
+    assert any("page tables doubtful" in note for note in info.notes)
+
+
 @pytest.mark.parametrize(
     ("dtb", "said"),
     [(0, "is 0 or not given"), (0x7FFFFFFE000, "is 0x7ffffffe000, which is not in the image")],

@@ -37,8 +37,8 @@ DOORS: dict[str, set[str]] = {
     "case": CORE | {"", "image", "memory", "kernel", "pool", "attribution", "verdict"},
     "batch": CORE | {"", "case", "image", "memory", "kernel", "pool", "attribution", "verdict", "report"},
     "cli": CORE
-    | {"", "case", "image", "memory", "kernel", "pool", "attribution", "verdict", "compare", "report", "bundled"}
-    | {"batch"},
+    | {"", "case", "image", "memory", "kernel", "pool", "attribution", "verdict", "compare", "report"}
+    | {"bundled", "batch"},
     "__main__": {"cli"},
 }
 VOLATILITY_ADAPTERS = ("dumpscan/image/through_volatility.py", "dumpscan/kernel/through_pdbconv.py")

@@ -64,7 +64,7 @@ def locate(physical: PhysicalMemory, hints: Hints, progress: Progress | None = N
         if found:
             return found
     scan = _Scan(physical, spaces)
-    found = scan.run(progress) or scan.without_block(hints)
+    found = scan.run(progress) or scan.without_block(hints, progress)
     if found:
         return found
     raise KernelNotFound(scan.explain())
@@ -183,7 +183,7 @@ class _Scan:
                     progress("searching for the kernel", done, total)
         return self._attempt()
 
-    def without_block(self, hints: Hints) -> Located | None:
+    def without_block(self, hints: Hints, progress: Progress | None) -> Located | None:
         """The kernel by its image, once the pass is over; then by root tables that map themselves
         elsewhere, where none was found at the fixed place."""
         for memory in self.spaces[:_MOST_IMAGE_SEARCHES]:
@@ -192,7 +192,7 @@ class _Scan:
                 return found
         if self.spaces:
             return None
-        for memory in islice(search.moved_spaces(self.physical), _MOST_IMAGE_SEARCHES):
+        for memory in islice(search.moved_spaces(self.physical, progress), _MOST_IMAGE_SEARCHES):
             self.spaces.append(memory)
             found = self._attempt() or _without_block(memory, hints)
             if found:

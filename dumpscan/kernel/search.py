@@ -9,7 +9,7 @@ Witness: facts/kernel-location.md sections 1 (ways 3 and 4) and 8.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 
 import numpy as np
@@ -95,10 +95,17 @@ def _images(
             yield int(vas[at + i])
 
 
-def moved_spaces(physical: PhysicalMemory) -> Iterator[PagedMemory]:
-    """Address spaces of x64 systems whose page tables are mapped at a random place."""
+def moved_spaces(
+    physical: PhysicalMemory, progress: Callable[[str, int, int], None] | None = None
+) -> Iterator[PagedMemory]:
+    """Address spaces of x64 systems whose page tables are mapped at a random place. ``progress`` is
+    called with a text, the pages done and their total."""
     scratch = np.empty((dtb.CHUNK, PAGE), np.uint8)
+    done, total = 0, int(physical.runs().page_count.sum())
     for pfns in dtb.chunks(physical):
+        if progress is not None:
+            progress("searching for page tables at another place", done, total)
+        done += len(pfns)
         rows, present = physical.pages(pfns, scratch)
         for candidate in dtb.find_moved(rows if bool(present.all()) else rows[present], pfns[present]):
             paging = dtb.settle(physical, candidate.paging, candidate.dtb)

@@ -66,13 +66,16 @@ def load(
 ) -> SymbolTable:
     """The symbols of the kernel at ``base``; ``known`` are KDBG's addresses, to agree with."""
     notes: list[str] = []
-    for path in _sources(pdb, directories, notes) if pdb else ():
+    if pdb is None:
+        return SymbolTable(notes=_not_found(pdb, directories))
+    for path in _sources(pdb, directories, notes):
         try:
             table = _converted(path, progress) if path.suffix.lower() == ".pdb" else _read(path)
             rvas = {name: int(entry["address"]) for name, entry in table["symbols"].items()}
             rvas = {name: rva for name, rva in rvas.items() if 0 <= rva < _LARGEST_IMAGE}
             types = {name: table["user_types"][name] for name in TYPES if name in table.get("user_types", {})}
-            wrong = _misfit(table, pdb)
+            named = path.suffix.lower() == ".pdb" or path.name.startswith(f"{pdb.guid}-{pdb.age}.")
+            wrong = _misfit(table, pdb, named)
         except _FAILURES as error:
             notes.append(f"symbol table {path.name} cannot be read ({error}); not used")
             continue
@@ -97,11 +100,14 @@ def wanted(pdb: Pdb | None) -> str:
     )
 
 
-def _misfit(table: Mapping[str, Any], pdb: Pdb | None) -> str:
-    """What a table says of itself against the kernel's PDB record; nothing where it says nothing."""
+def _misfit(table: Mapping[str, Any], pdb: Pdb, named: bool) -> str:
+    """What a table says of itself against the kernel's PDB record. It may say nothing only where its
+    name (``named``) tells the build."""
     said = table.get("metadata", {}).get("windows", {}).get("pdb", {})
     guid, age = str(said.get("GUID", "")).upper(), said.get("age")
-    if pdb is None or not guid or (guid == pdb.guid and age in (None, pdb.age)):
+    if not guid:
+        return "" if named else "does not say of which build it is"
+    if guid == pdb.guid and age in (None, pdb.age):
         return ""
     return _other(guid, age, pdb)
 

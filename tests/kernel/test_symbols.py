@@ -112,6 +112,14 @@ def test_table_that_names_another_build_is_refused(tmp_path: Path) -> None:
     assert f"is of {'0' * 32}-1, this kernel's PDB is {PDB.guid}-1; not used" in found.notes[0]
 
 
+def test_a_table_of_unknown_build_is_refused(tmp_path: Path) -> None:
+    """Named after the PDB alone, and silent on its GUID: it may be of any build."""
+    (tmp_path / "ntkrnlpa.json").write_bytes(table())
+    found = symbols.load(PDB, BASE, {}, [tmp_path])
+    assert found.symbols == {}
+    assert found.notes == ("symbol table ntkrnlpa.json does not say of which build it is; not used",)
+
+
 # -- PDB files --------------------------------------------------------------------------------------
 
 GUID_BYTES = bytes.fromhex("31FBB530 7EAE CA4A ABA750AA241FF331")

@@ -27,7 +27,7 @@ def compare(
     machine, boot, reasons = same(ordered)
     hours = clock.hours(ordered) if boot is not False else None
     unloads = unloads_between(ordered) if boot is not False else None
-    pools = pools_growth(ordered, hours)
+    pools = pools_growth(ordered, hours, boot)
     full = {"paged": pools.paged.full_at, "nonpaged": pools.nonpaged.full_at}
     signature, judgement = judge_series(
         Series(tuple(ordered), tuple(hours) if hours else None, boot, full), settings

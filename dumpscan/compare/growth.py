@@ -116,17 +116,23 @@ def _growth(
 # -- pools -------------------------------------------------------------------------------------------
 
 
-def pools_growth(verdicts: Sequence[Verdict], hours: Sequence[float] | None) -> PoolsGrowth:
+def pools_growth(
+    verdicts: Sequence[Verdict], hours: Sequence[float] | None, same_boot: bool | None = None
+) -> PoolsGrowth:
     """Both pools, and when each is full."""
     paged = [verdict.pool.paged for verdict in verdicts]
     nonpaged = [verdict.pool.nonpaged for verdict in verdicts]
-    return PoolsGrowth(_pool(verdicts, paged, hours), _pool(verdicts, nonpaged, hours))
+    why = "not images of one boot" if same_boot is False else "use or times are not known"
+    none = f"no rate: {why}"
+    return PoolsGrowth(_pool(verdicts, paged, hours, none), _pool(verdicts, nonpaged, hours, none))
 
 
-def _pool(verdicts: Sequence[Verdict], points: list[PoolLimits], hours: Sequence[float] | None) -> PoolGrowth:
+def _pool(
+    verdicts: Sequence[Verdict], points: list[PoolLimits], hours: Sequence[float] | None, none: str
+) -> PoolGrowth:
     line = fit(hours, [point.used_bytes for point in points])
     if line is None or hours is None:
-        return PoolGrowth(tuple(points), text="no rate: use or times are not known")
+        return PoolGrowth(tuple(points), text=none)
     left = hours_to_full(hours, points, line)
     last = clock.moment(verdicts[-1].machine.system_time)
     when = clock.text(last + timedelta(hours=left)) if left is not None and last is not None else None

@@ -88,5 +88,6 @@ def test_after_a_restart_levels_are_compared_and_rates_are_not() -> None:
     assert (found.comparable, found.hours, found.unloads) == ("levels", None, None)
     assert {row.outstanding_per_hour for row in found.tags} == {None}
     assert found.pool.paged.full_at is None
+    assert found.pool.paged.text == "no rate: not images of one boot"
     assert "restarted" in found.notes[0]
     assert found.verdict.summary.endswith("not of one boot: no growth can be judged")

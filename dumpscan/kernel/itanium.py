@@ -32,9 +32,8 @@ _CHUNK = 1024
 _SMALLEST_KERNEL, _LARGEST_IMAGE = 2 << 20, 64 << 20
 """The article's kernel has 9.5 MB; drivers are smaller."""
 _LARGEST_HEADER = 0x1000
-_MOST = 256
-"""Bound of the look-alikes of each kind that a scan keeps; a machine has one of each, or a few: only
-processes have roots too."""
+_MOST, _MOST_ROOTS = 256, 4096
+"""Bounds of the look-alikes that a scan keeps: a machine has few images and blocks, and a root a process."""
 _MOST_ATTEMPTS = 2048
 
 
@@ -104,7 +103,7 @@ class _Scan:
         for pfns in dtb.chunks(self.physical, _CHUNK):
             rows, present = self.physical.pages(pfns, scratch)
             rows, pfns = rows[present], pfns[present]
-            self.roots.extend(islice(_self_mapped(rows, pfns), _MOST - len(self.roots)))
+            self.roots.extend(islice(_self_mapped(rows, pfns), _MOST_ROOTS - len(self.roots)))
             self.images.extend(islice(_images(rows, pfns), _MOST - len(self.images)))
             self.hits.extend(islice(kdbg.find_in(rows, pfns), _MOST - len(self.hits)))
             done += len(pfns)

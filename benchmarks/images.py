@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-_VERSION = "1"
+_VERSION = "2"
 """Part of every file name: change it when the writer or the parameters change."""
 
 _LARGE: dict[str, Any] = {"ram_mb": 2048, "cycles": 20000}

@@ -21,6 +21,7 @@ _HELP = {
     "fullness": "used share of paged pool, 0 to 1",
     "paged_out": "share of paged pool pages that are not valid",
     "page_files": "write the paged-out pool pages to so many page files beside the image",
+    "three_gb": "user space of 3 GB, as booted with /3GB",
     "processors": "more than one needs an MP kernel",
     "pool_mb": "resident pool to aim at",
     "version_resource": "present, absent or torn",

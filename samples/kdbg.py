@@ -120,8 +120,9 @@ def shared_data(build: KernelBuild, system_time: int, uptime: int, pages: int) -
         struct.pack_into("<I", page, 0x260, profile.build)
     struct.pack_into("<IB", page, 0x264, 3 if profile.product == "server" else 1, 1)
     struct.pack_into("<II", page, 0x26C, major, minor)
-    range_start = 0x80000000 if profile.arch.pointer == 4 else 0
-    struct.pack_into("<II", page, 0x2B4, 0x7FFEFFFF, range_start)
+    start = profile.bases.system_start
+    range_start = start if profile.arch.pointer == 4 else 0
+    struct.pack_into("<II", page, 0x2B4, start - 0x10001, range_start)
     struct.pack_into("<IBB", page, 0x2D0, 0x110 if profile.product == "server" else 0x100, 0, 2)
     struct.pack_into("<I", page, 0x2E8, pages)
     page[0x320:0x32C] = _system_time(ticks)

@@ -34,7 +34,11 @@ def map_kernel(work: Work) -> None:
 
 def map_block(work: Work) -> None:
     """PFN database and initial nonpaged pool, contiguous, in large pages where aligned."""
-    work.paging.map_range(work.block_va, work.block_pa, work.block_size)
+    if work.options.three_gb:  # facts: not in large pages then
+        frames = np.arange(work.block_pa // work.page, (work.block_pa + work.block_size) // work.page)
+        work.paging.map_frames(work.block_va, frames)
+    else:
+        work.paging.map_range(work.block_va, work.block_pa, work.block_size)
     frames = np.arange(work.block_pa // work.page, (work.block_pa + work.pfn_bytes) // work.page)
     va = np.uint64(work.block_va) + np.arange(len(frames)).astype(np.uint64) * np.uint64(work.page)
     work.pfn.active(frames, va, 4)
@@ -92,6 +96,7 @@ def map_shared_page(work: Work) -> None:
 
 def map_user(work: Work, spaces: list[tuple[int, ...]]) -> None:
     """The shared page in every process, and some private pages in the first few."""
+    at = 0xA0000000 if work.options.three_gb else 0x00400000
     shared = np.array([work.loose[work.profile.bases.kuser]], dtype=np.int64)
     rng = work.options.stream("user pages")
     text = np.frombuffer(b"user page, not for a kernel dump. ".ljust(64, b"."), dtype=np.uint8)
@@ -102,10 +107,10 @@ def map_user(work: Work, spaces: list[tuple[int, ...]]) -> None:
         count = 24 if 0 < number < 4 else 0
         if count:
             frames = work.ram.take(min(count, work.options.ram_mb * MB // work.page // 64))
-            work.paging.map_user(0x00400000, frames, space)
+            work.paging.map_user(at, frames, space)
             work.ram.pages[frames] = np.tile(text, work.page // len(text))
             work.ram.pages[frames, : work.page // 2] = rng.integers(
                 0, 256, (len(frames), work.page // 2), dtype=np.uint8
             )
-            addresses = np.uint64(0x400000) + np.arange(len(frames)).astype(np.uint64) * np.uint64(work.page)
+            addresses = np.uint64(at) + np.arange(len(frames)).astype(np.uint64) * np.uint64(work.page)
             work.pfn.active(frames, addresses, 2)

@@ -108,8 +108,12 @@ def _paged_limit(options: Options, used_pages: int) -> int:
     return limit
 
 
-def _nonpaged_limit(used: int, ram_mb: int) -> int:
-    return round_up(max(used * 3 // 2, ram_mb * MB // 4, 4 * MB), 2 * MB)
+def _nonpaged_limit(options: Options, used: int) -> int:
+    """A quarter of RAM; on x86 no more than there is room for above the system PTEs."""
+    quarter = options.ram_mb * MB // 4
+    if options.kernel.profile.arch.pointer == 4:
+        quarter = min(quarter, 96 * MB)
+    return round_up(max(used * 3 // 2, quarter, 4 * MB), 2 * MB)
 
 
 def _initial_pages(options: Options, block_pa: int, frames: int, used_pages: int) -> int:
@@ -155,7 +159,7 @@ def _plan(options: Options) -> Work:
     slots = _slots(options)
     big_size = _own_tables(options, population, limit // layout.page, slots)
     np_pages = chains["nonpaged"].pages + sum(b.pages for b in population.plans["nonpaged"].bigs)
-    pools["nonpaged"].limit = _nonpaged_limit(np_pages * layout.page, options.ram_mb)
+    pools["nonpaged"].limit = _nonpaged_limit(options, np_pages * layout.page)
     initial = _initial_pages(options, block_pa, ram.frames, np_pages)
     size = round_up(ram.frames * layout.pfn.size, layout.page) + initial * layout.page
     root = root_frame(profile, options.ram_mb)
@@ -165,7 +169,7 @@ def _plan(options: Options) -> Work:
         options=options,
         build=build,
         ram=ram,
-        paging=Paging(ram, profile.arch, root, options.dtb_offset),
+        paging=Paging(ram, profile.arch, root, options.dtb_offset, profile.bases.system_start),
         pfn=PfnTable(ram.frames),
         kernel_pa=kernel_pa,
         hal_pa=hal_pa,

@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 
 from .page_files import MOST as MOST_PAGE_FILES
-from .profiles import PROFILES, KernelBuild, kernel_build
+from .profiles import PROFILES, THREE_GB, KernelBuild, kernel_build
 
 SCENARIOS: Final[dict[str, str]] = {
     "leak": "every load and unload leaves IoSe and 'Pp  ' blocks in paged pool",
@@ -48,6 +48,7 @@ class Options:
     fullness: float | None = None
     paged_out: float = 0.2
     page_files: int = 0
+    three_gb: bool = False
     processors: int = 1
     iose_per_cycle: int = 1
     pp_per_cycle: int = 2
@@ -89,6 +90,8 @@ class Options:
         _one_of("iose_content", self.iose_content, ("dacl", "descriptor"))
         if not 1 <= self.processors <= 32 or (self.processors > 1 and not profile.mp):
             raise ValueError(f"{self.processors} processors do not fit {self.profile}")
+        if self.three_gb and (profile.machine != "x86" or profile.nt not in ("5.1", "5.2")):
+            raise ValueError("/3GB is for XP and 2003 on x86 here")
         if not 0 <= self.page_files <= MOST_PAGE_FILES:
             raise ValueError(f"a machine has at most {MOST_PAGE_FILES} page files")
         if len(self.other_tag) != 4:
@@ -120,7 +123,10 @@ class Options:
 
     @property
     def kernel(self) -> KernelBuild:
-        return kernel_build(PROFILES[self.profile], self.version, self.branch)
+        profile = PROFILES[self.profile]
+        if self.three_gb:
+            profile = replace(profile, bases=THREE_GB)
+        return kernel_build(profile, self.version, self.branch)
 
     @property
     def debugger_encoded(self) -> bool:

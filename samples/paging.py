@@ -94,10 +94,13 @@ IA64: Final = Arch(
 class Paging:
     """One system address space and the process spaces that share its kernel half."""
 
-    def __init__(self, ram: Ram, arch: Arch, root: int, dtb_offset: int = 0) -> None:
+    def __init__(
+        self, ram: Ram, arch: Arch, root: int, dtb_offset: int = 0, system_start: int = 0x80000000
+    ) -> None:
         """`root` is the reserved frame of the system's root, with four more behind it under PAE."""
         self.ram = ram
         self.arch = arch
+        self.system_start = system_start  # on x86: what lies below is the process's own
         self.dtype = np.uint32 if arch.entry == 4 else np.uint64
         self._tables: dict[tuple[int, ...], int] = {}  # path of indices -> frame
         self.roots: list[int] = []
@@ -208,7 +211,7 @@ class Paging:
 
     def table_frames(self, va: NDArray[np.uint64], out: NDArray[np.uint32]) -> None:
         """For every mapped address, the frame of the system table that holds its entry."""
-        frames = np.flatnonzero(va >= np.uint64(0x80000000))
+        frames = np.flatnonzero(va >= np.uint64(self.system_start))
         regions, where = np.unique(va[frames] >> np.uint64(self.arch.shifts[-2]), return_inverse=True)
         found = np.zeros(len(regions), dtype=np.uint32)
         for number, region in enumerate(regions):
@@ -236,14 +239,14 @@ class Paging:
                 self._share_pae((-number,))
                 continue
             mine, system = self._table(self._tables[(-number,)]), self._table(self._tables[()])
-            half = 512 if self.arch.name == "x86" else 256
+            half = self.system_start >> 22 if self.arch.name == "x86" else 256
             keep = self.arch.self_slot
             for i in range(half, len(mine)):
                 if i != keep:
                     mine[i] = system[i]
 
     def _share_pae(self, space: tuple[int, ...]) -> None:
-        for i in (2, 3):
+        for i in range(self.system_start >> 30, 4):
             mine, system = self._table(self._tables[(*space, i)]), self._table(self._tables[(i,)])
             start = 4 if i == 3 else 0  # entries 0 to 3 are the process's own self map
             mine[start:] = system[start:]

@@ -30,7 +30,7 @@ def place_nonpaged(work: Work) -> None:
         pool.limit // work.page * 9 // 10,
         first_range=work.initial_pages,
     )
-    if bases.boot_block is None:
+    if bases.boot_block is None or work.profile.arch.pointer == 4:
         expansion = bases.expansion_end - (pool.limit - work.initial_pages * work.page)
     else:  # behind a hole
         expansion = work.initial_va + work.initial_pages * work.page + 0x400000 & ~0x1FFFFF

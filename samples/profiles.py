@@ -30,10 +30,24 @@ class Bases:
     drivers: int
     kuser: int
     kpcr: int | None  # fixed address of processor 0's KPCR, None: in the kernel's data
+    system_start: int = 0x80000000  # of x86
 
 
 XP_BASES: Final = Bases(
     0x80000000, None, 0xFFBE0000, 0xE1000000, 352, 0xF8000000, 0xF7900000, 0xFFDF0000, 0xFFDFF000
+)
+# /3GB: kernel and HAL 0x60000000 higher, the PFN database and all nonpaged pool near the top [INF: where].
+THREE_GB: Final = Bases(
+    0xE0000000,
+    0xF0000000,
+    0xFFBE0000,
+    0xE1000000,
+    160,
+    0xF8000000,
+    0xF7900000,
+    0xFFDF0000,
+    0xFFDFF000,
+    0xC0000000,
 )
 VISTA_X86: Final = Bases(
     0x80000000, None, 0xFFBE0000, 0x8C000000, 640, 0x88000000, 0x8A000000, 0xFFDF0000, None

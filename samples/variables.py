@@ -50,10 +50,11 @@ def write_version(work: Work) -> None:
     work.poke(work.address("KeTickCount"), struct.pack("<III", ticks & 0xFFFFFFFF, ticks >> 32, ticks >> 32))
     work.set("PsNtosImageBase", work.base)
     if profile.arch.pointer == 4:
+        start = profile.bases.system_start
         limits = (
-            ("MmSystemRangeStart", 0x80000000),
-            ("MmHighestUserAddress", 0x7FFEFFFF),
-            ("MmUserProbeAddress", 0x7FFF0000),
+            ("MmSystemRangeStart", start),
+            ("MmHighestUserAddress", start - 0x10001),
+            ("MmUserProbeAddress", start - 0x10000),
         )
     elif profile.arch.name == "ia64":
         limits = (
@@ -98,7 +99,7 @@ def write_memory_limits(work: Work) -> None:
         "MmResidentAvailablePages": work.ram.free_frames,
         "MmSystemPtesStart": work.profile.bases.system_ptes,
         "MmSystemPtesEnd": work.profile.bases.system_ptes + 0x1000000,
-        "MmNumberOfPagingFiles": 1,
+        "MmNumberOfPagingFiles": max(work.options.page_files, 1),
         "MmTotalCommitLimit": len(present) * 2,
         "MmTotalCommittedPages": len(present) // 2,
         "MmTotalCommitLimitMaximum": len(present) * 3,

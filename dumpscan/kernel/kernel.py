@@ -28,6 +28,7 @@ class Kernel:
     ``variables`` maps names of kernel variables to their virtual addresses (from KDBG, and from a
     symbol table where one is present); ``source`` says where they come from. ``processors`` are those
     in KiProcessorBlock, None where that cannot be read: a header's count is only a claim.
+    ``range_start`` is where system space begins, None where only the paging mode's least is known.
     """
 
     memory: VirtualMemory
@@ -41,6 +42,12 @@ class Kernel:
     sections: tuple[Section, ...] = ()
     source: str = "KDBG"
     symbols: Mapping[str, int] = field(default_factory=dict)
+    range_start: int | None = None
+
+    @property
+    def system_start(self) -> int:
+        """The lowest address of the system's: 0xC0000000 on x86 with /3GB, else 0x80000000."""
+        return self.range_start or self.memory.paging.kernel_start
 
     @property
     def page_size(self) -> int:
@@ -67,4 +74,4 @@ class Kernel:
 
     def is_kernel_address(self, address: int) -> bool:
         """Could ``address`` be one of the system's (above the user range, not null)?"""
-        return self.memory.paging.kernel_start <= address <= self.memory.paging.va_mask
+        return self.system_start <= address <= self.memory.paging.va_mask

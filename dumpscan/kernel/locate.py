@@ -94,6 +94,7 @@ def identify(
         sections=headers.sections if headers else (),
         source="symbols" if table.symbols else "KDBG",
         symbols=table.symbols,
+        range_start=machine.system_start(memory, block.addresses.get("MmSystemRangeStart"), block.kern_base),
     )
 
 

@@ -80,6 +80,23 @@ def processor_count(memory: VirtualMemory, block: int | None, build: int | None 
     return count if count and len(set(pointers[:count])) == count else None
 
 
+_GRANULARITY = 1 << 20
+"""The boundary between user and system space lies at a multiple of this (/3GB and /USERVA [INF])."""
+
+
+def system_start(memory: VirtualMemory, variable: int | None, base: int) -> int | None:
+    """MmSystemRangeStart, None where it is absent or impossible. ``base``: the kernel, which lies above it.
+
+    Witness: facts/kernel-location.md sections 5 and 6: 0x80000000, with /3GB 0xC0000000.
+    """
+    try:
+        value = memory.pointer(variable) if variable else 0
+    except AbsentMemory:
+        return None
+    possible = memory.paging.kernel_start <= value <= base and value % _GRANULARITY == 0
+    return value if possible else None
+
+
 def processor_notes(hints: Hints, counted: int | None) -> tuple[str, ...]:
     """What is wrong with the header's number of processors, held against KiProcessorBlock."""
     if counted is None or hints.processors in (None, 0, counted):

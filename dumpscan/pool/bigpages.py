@@ -110,7 +110,7 @@ def _entries(kernel: Kernel, layout: Layout, rows: Any, coverage: float) -> BigP
     va &= ~np.uint64(1)
     size = rows["size"].astype(np.int64) * layout.big_unit
     good = (va % np.uint64(kernel.page_size) == 0) & (size > 0)
-    good &= va >= np.uint64(kernel.memory.paging.kernel_start)
+    good &= va >= np.uint64(kernel.system_start)
     order = np.flatnonzero(good)
     order = order[np.argsort(va[order], kind="stable")]
     paged = _paged(kernel, rows, va)

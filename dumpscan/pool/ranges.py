@@ -114,10 +114,8 @@ def elsewhere(kernel: Kernel, known: tuple[PoolRange, ...]) -> tuple[PoolRange, 
     if layout is None or layout.pointer_size != 4 or layout.in_use_bit != 2:
         return ()
     paging = kernel.memory.paging
-    start = kernel.value("MmSystemRangeStart") or paging.kernel_start
-    if start < paging.kernel_start or start % kernel.page_size:
-        start = paging.kernel_start
-    rest: tuple[PoolRange, ...] = (PoolRange(start, paging.va_mask + 1, None, "rest of system space"),)
+    whole = PoolRange(kernel.system_start, paging.va_mask + 1, None, "rest of system space")
+    rest: tuple[PoolRange, ...] = (whole,)
     tables = PoolRange(paging.self_map, paging.self_map + paging.self_map_size, None, "page tables")
     for hole in (*known, tables):
         rest = tuple(part for whole in rest for part in _without(whole, hole))

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import logging
 import multiprocessing
 import queue
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from dumpscan import __version__
@@ -39,12 +40,20 @@ class Cluster:
         dumpscan is another version.
     """
 
-    def __init__(self, address: str, analysis: Analysis, limits: Limits) -> None:
+    def __init__(
+        self,
+        address: str,
+        analysis: Analysis,
+        limits: Limits,
+        stopped: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """``stopped`` ends the wait for workers."""
         self._address, self._analysis, self._limits = address, analysis, limits
         self._client = _connect(address)
         self._jobs: dict[Any, Job] = {}
         try:
-            self._check_workers()
+            with self._reached():
+                self._check_workers(stopped)
         except BaseException:
             self._client.close()
             raise
@@ -54,7 +63,8 @@ class Cluster:
         """Whether fewer jobs are out than the cluster can have at hand."""
         if time.monotonic() - self._counted > 1:
             self._counted = time.monotonic()
-            self._threads = max(1, sum(self._client.nthreads().values()))
+            with self._reached():
+                self._threads = max(1, sum(self._client.nthreads().values()))
         return len(self._jobs) < self._threads * _PER_THREAD
 
     def busy(self) -> bool:
@@ -64,9 +74,10 @@ class Cluster:
     def give(self, job: Job) -> None:
         """Submit a job."""
         # Not pure: a file may have changed since the scheduler last saw a job of this name.
-        future = self._client.submit(
-            analyse_isolated, job, self._analysis, self._limits, pure=False, retries=_RETRIES
-        )
+        with self._reached():
+            future = self._client.submit(
+                analyse_isolated, job, self._analysis, self._limits, pure=False, retries=_RETRIES
+            )
         self._jobs[future] = job
 
     def collect(self, seconds: float) -> Iterator[Outcome]:
@@ -79,12 +90,14 @@ class Cluster:
 
         try:
             waits: Any = wait
-            waits(list(self._jobs), timeout=seconds, return_when="FIRST_COMPLETED")
+            with self._reached():
+                waits(list(self._jobs), timeout=seconds, return_when="FIRST_COMPLETED")
         except Late:
             self._check_alive()
             return
         done = [future for future in self._jobs if future.done()]
-        results = self._client.gather([each for each in done if each.status == "finished"], errors="skip")
+        with self._reached():
+            results = self._client.gather([each for each in done if each.status == "finished"], errors="skip")
         outcomes = {outcome.job.key: outcome for outcome in results}
         for future in done:
             yield from self._taken(future, outcomes)
@@ -109,9 +122,9 @@ class Cluster:
         self._jobs.clear()
         self._client.close(timeout=5)
 
-    def _check_workers(self) -> None:
+    def _check_workers(self, stopped: Callable[[], bool]) -> None:
         deadline = time.monotonic() + _NO_WORKER_SECONDS
-        while not (versions := self._client.run(_version)):
+        while not (versions := self._client.run(_version)) and not stopped():
             if time.monotonic() > deadline:
                 raise UsageError(f"{self._address}: the scheduler has no workers; start some ('dask worker')")
             time.sleep(0.5)
@@ -124,7 +137,25 @@ class Cluster:
 
     def _check_alive(self) -> None:
         if self._client.status not in ("running", "connecting"):
-            raise UsageError(f"{self._address}: the Dask scheduler is gone; start it and run again")
+            raise self._gone()
+
+    def _gone(self) -> UsageError:
+        return UsageError(f"{self._address}: the Dask scheduler is gone; start it and run again")
+
+    @contextlib.contextmanager
+    def _reached(self) -> Iterator[None]:
+        """Dask shows a lost connection in many ways. :raises UsageError: the scheduler is gone."""
+        from distributed import TimeoutError as Late
+
+        try:
+            yield
+        except (Late, UsageError):
+            raise
+        except Exception as error:
+            # Without the reconnection that Dask tries: it has forgotten what it was given.
+            if isinstance(error, OSError) or self._client.status != "running":
+                raise self._gone() from None
+            raise
 
 
 def _connect(address: str) -> Any:
@@ -133,6 +164,8 @@ def _connect(address: str) -> Any:
         from distributed import TimeoutError as Late
     except ImportError as error:
         raise UsageError("--cluster needs Dask: pip install 'dumpscan[cluster]'") from error
+    for name in ("distributed", "distributed.client"):  # Its tracebacks about lost connections.
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         connect: Any = Client
         return connect(address, timeout=_CONNECT_SECONDS)

@@ -151,7 +151,7 @@ def _until(found: Iterator[Any], stop: _Stop) -> Iterator[Any]:
 
 
 def _analyse(plan: Plan, view: View, run: Run, todo: Todo, stop: _Stop) -> int:
-    executor, analysed = _executor(plan), 0
+    executor, analysed = _executor(plan, stop), 0
 
     def record(outcome: Outcome) -> None:
         nonlocal analysed
@@ -184,12 +184,12 @@ def _fill(executor: Executor, todo: Todo, record: Callable[[Outcome], None]) -> 
             executor.give(job)
 
 
-def _executor(plan: Plan) -> Executor:
+def _executor(plan: Plan, stop: _Stop) -> Executor:
     if plan.cluster is None:
         return LocalWorkers(plan.workers, plan.analysis, plan.limits)
     from dumpscan.batch.cluster import Cluster
 
-    return Cluster(plan.cluster, plan.analysis, plan.limits)
+    return Cluster(plan.cluster, plan.analysis, plan.limits, lambda: stop.signal is not None)
 
 
 def _own_files(store: Path) -> list[str]:

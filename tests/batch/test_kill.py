@@ -10,19 +10,21 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
 from dumpscan.batch import cluster
-from dumpscan.batch.job import Analysis, Limits
+from dumpscan.batch.job import Analysis, Job, Limits
 from dumpscan.errors import UsageError
 from tests.batch.archive import HOOK, Archive, many
 from tests.batch.batches import batch, environment, outcomes, recorded, rows, start, wait_for_no_process
 
 KILLS = 10
 LIMITS = ("--timeout", "20", "--memory", "500")
+HOST = ("--host", "127.0.0.1", "--no-dashboard")
 
 
 class Finished(NamedTuple):
@@ -129,15 +131,10 @@ def dask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dask]:
     folder = tmp_path_factory.mktemp("dask")
     env = environment(folder / "scratch", DUMPSCAN_TEST_HOOK=HOOK)
     said = folder / "scheduler.json"
-    host = ("--host", "127.0.0.1", "--no-dashboard")
-    started = [dask_process("scheduler", *host, "--port", "0", "--scheduler-file", str(said), env=env)]
+    started = [dask_process("scheduler", *HOST, "--port", "0", "--scheduler-file", str(said), env=env)]
     try:
-        deadline = time.monotonic() + 60
-        while not (said.exists() and said.read_text().endswith("}")):
-            assert time.monotonic() < deadline and started[0].poll() is None
-            time.sleep(0.1)
-        address = json.loads(said.read_text())["address"]
-        own = (*host, "--nthreads", "1", "--local-directory", str(folder))
+        address = address_in(said, started[0])
+        own = (*HOST, "--nthreads", "1", "--local-directory", str(folder))
         for nanny in ("--no-nanny", "--no-nanny", "--nanny"):
             started.append(dask_process("worker", address, *own, nanny, env=env))
         yield Dask(address, started[1:], folder / "scratch")
@@ -149,6 +146,14 @@ def dask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dask]:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+
+def address_in(said: Path, scheduler: subprocess.Popen[bytes]) -> str:
+    deadline = time.monotonic() + 60
+    while not (said.exists() and said.read_text().endswith("}")):
+        assert time.monotonic() < deadline and scheduler.poll() is None
+        time.sleep(0.1)
+    return str(json.loads(said.read_text())["address"])
 
 
 def dask_process(*args: str, env: dict[str, str]) -> subprocess.Popen[bytes]:
@@ -179,3 +184,18 @@ def test_a_scheduler_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(cluster, "_CONNECT_SECONDS", 1)
     with pytest.raises(UsageError, match="1: no Dask scheduler answers there"):
         cluster.Cluster("tcp://127.0.0.1:1", Analysis(), Limits())
+
+
+def test_a_scheduler_without_workers_that_goes_away(tmp_path: Path) -> None:
+    said, env = tmp_path / "scheduler.json", environment(tmp_path / "scratch")
+    scheduler = dask_process("scheduler", *HOST, "--port", "0", "--scheduler-file", str(said), env=env)
+    try:
+        # Ctrl-C ends the wait for workers: this must not take a minute and fail.
+        found = cluster.Cluster(address_in(said, scheduler), Analysis(), Limits(), stopped=lambda: True)
+        found.give(Job("/a", "/a"))
+    finally:
+        scheduler.kill()
+        scheduler.wait()
+    with pytest.raises(UsageError, match="the Dask scheduler is gone"):
+        list(chain.from_iterable(found.collect(0.5) for _ in range(60)))
+    found.close()

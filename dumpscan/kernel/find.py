@@ -240,8 +240,8 @@ class _Scan:
         """One line that says what was missing."""
         if any(_is_itanium(self.physical, hit) for hit in self.hits):
             return (
-                "a kernel for Itanium: of this processor only crash dumps are read (a raw image does not "
-                "tell its page size and page tables)"
+                "a kernel for Itanium: of this processor only crash dumps are read whose header says so "
+                "(MachineImageType 0x200), because its pages have 8 KB"
             )
         if not self.spaces:
             return (

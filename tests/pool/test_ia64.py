@@ -140,7 +140,15 @@ def test_the_output_says_that_it_is_experimental(
     assert html.render(result).count("IA64, experimental") == 2
 
 
-def test_a_raw_image_is_refused_by_name(machine: samples.Machine, tmp_path: Path) -> None:
-    case = dumpscan.open(samples.write(machine, "raw", tmp_path / "a.raw"))
+@pytest.mark.parametrize("container", ["raw", "full"])
+def test_other_images_than_its_crash_dumps_are_refused_by_name(
+    machine: samples.Machine, container: str, tmp_path: Path
+) -> None:
+    """A raw image, and a crash dump whose MachineImageType (0x30) says x64."""
+    path = samples.write(machine, container, tmp_path / "a.img")
+    if container == "full":
+        data = bytearray(path.read_bytes())
+        data[0x30:0x34] = (0x8664).to_bytes(4, "little")
+        path.write_bytes(data)
     with pytest.raises(KernelNotFound, match="a kernel for Itanium: of this processor only crash dumps"):
-        case.kernel  # noqa: B018
+        dumpscan.open(path).kernel  # noqa: B018

@@ -136,7 +136,8 @@ class Cluster:
                 )
 
     def _check_alive(self) -> None:
-        if self._client.status not in ("running", "connecting"):
+        # Without the reconnection that Dask tries: the scheduler has forgotten what it was given.
+        if self._client.status != "running":
             raise self._gone()
 
     def _gone(self) -> UsageError:
@@ -152,7 +153,6 @@ class Cluster:
         except (Late, UsageError):
             raise
         except Exception as error:
-            # Without the reconnection that Dask tries: it has forgotten what it was given.
             if isinstance(error, OSError) or self._client.status != "running":
                 raise self._gone() from None
             raise

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from dumpscan import __version__
 from dumpscan.batch.privacy import unchanged, without_contents
-from dumpscan.batch.store import open_store
+from dumpscan.batch.store import read_store
 from dumpscan.errors import UsageError
 from dumpscan.report.html.dashboard import FOLDER, HOME, INDEX, Image, Trouble, failure, overview
 
@@ -39,7 +39,7 @@ def write(store: Path, folder: Path, progress: Progress | None = None, *, conten
 
     :raises UsageError: the folder cannot be written.
     """
-    with closing(open_store(store)) as connection:
+    with closing(read_store(store)) as connection:
         images = [Image(*row) for row in connection.execute(_IMAGES)]
         analysed = dict(connection.execute("SELECT id, analysed FROM images"))
     try:
@@ -90,7 +90,7 @@ def _run(work: Callable[[Sequence[Image]], int], chunks: Sequence[Sequence[Image
 def write_pages(store: Path, folder: Path, images: Sequence[Image], *, contents: bool = True) -> int:
     """Write the pages of some images; runs in a process of its own."""
     changed = unchanged if contents else without_contents
-    with closing(open_store(store)) as connection:
+    with closing(read_store(store)) as connection:
         for image in images:
             _replace(folder / image.page, _page(connection, image, changed))
     return len(images)

@@ -37,7 +37,7 @@ def command(store: Path, form: str, output: Path | None, contents: bool) -> None
 
     from dumpscan.batch import export
     from dumpscan.batch.privacy import unchanged, without_contents
-    from dumpscan.batch.store import open_store
+    from dumpscan.batch.store import read_store
 
     if output is not None and output.exists() and store.exists() and output.samefile(store):
         raise UsageError(f"{output}: is the store itself; name another file for the report")
@@ -47,7 +47,7 @@ def command(store: Path, form: str, output: Path | None, contents: bool) -> None
     if output is not None and output.is_dir():
         raise UsageError(f"{output}: is a folder; name a file for --format {form}")
     changed = unchanged if contents else without_contents
-    with closing(open_store(store)) as connection:
+    with closing(read_store(store)) as connection:
         if form == "parquet":
             if output is None:
                 raise UsageError("--format parquet is binary: name a file with -o PATH")

@@ -14,9 +14,10 @@ import pytest
 from pyarrow import parquet
 
 from dumpscan.batch.columns import columns
-from dumpscan.batch.export import COLUMNS
+from dumpscan.batch.export import COLUMNS, write_parquet
 from dumpscan.batch.job import Failure, Job, Listed, Outcome, Status
 from dumpscan.batch.store import Run, open_store
+from dumpscan.errors import UsageError
 from dumpscan.records import replace
 from dumpscan.report.json import line
 from tests.cli.run import run
@@ -135,3 +136,12 @@ def test_the_canned_queries_for_datasette_run_and_use_indices(store: Path) -> No
         for name in ("by_verdict", "by_status", "by_product", "by_suspect", "duplicates"):
             plan = connection.execute(f"EXPLAIN QUERY PLAN {database['queries'][name]['sql']}").fetchall()
             assert all("COVERING INDEX" in row[3] for row in plan if row[3].startswith("SCAN")), (name, plan)
+
+
+def test_parquet_where_no_file_can_be(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with (
+        closing(open_store(tmp_path / "s.sqlite", create=True)) as connection,
+        pytest.raises(UsageError, match="cannot be written"),
+    ):
+        write_parquet(connection, tmp_path / "file" / "x.parquet")

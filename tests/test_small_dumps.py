@@ -19,7 +19,7 @@ from tests.cli.run import run
 def small_dump(
     folder: Path, profile: str, scenario: str = "leak", **options: Any
 ) -> tuple[Path, dict[str, Any]]:
-    machine = samples.build(profile=profile, scenario=scenario, ram_mb=24, seed=5, **options)
+    machine = samples.build(profile=profile, scenario=scenario, ram_mb=32, seed=5, **options)
     return samples.write(machine, "triage", folder / "mini.dmp"), machine.truth
 
 
@@ -35,12 +35,15 @@ def verdict(path: Path) -> Verdict:
     return dumpscan.open(path).verdict()
 
 
-@pytest.mark.parametrize("profile", ["xpsp3-x86-pae", "xpsp2-x86-mp", "2003-sp2-x86-pae", "vista-rtm-x86-pae",
-                                     "vista-sp1-x64", "2008-x64", "xp-x64"])  # fmt: skip
+PROFILES = """xpsp3-x86-pae xpsp2-x86-mp 2003-sp2-x86-pae vista-rtm-x86-pae vista-sp1-x64 2008-x64 xp-x64
+2008-ia64 win7-sp1-x64""".split()
+
+
+@pytest.mark.parametrize("profile", PROFILES)
 def test_a_small_dump_carries_identity_drivers_and_totals(profile: str, tmp_path: Path) -> None:
-    path, truth = small_dump(tmp_path, profile, cycles=1500)
+    path, truth = small_dump(tmp_path, profile, cycles=1500, debugger="plain")
     found, kernel = verdict(path), truth["kernel"]
-    assert found.image.format == f"triage{64 if kernel['machine'] == 'x64' else 32}"
+    assert found.image.format == f"triage{32 if kernel['machine'] == 'x86' else 64}"
     assert not found.image.truncated and not found.image.notes and not found.kernel.notes
     assert (found.kernel.build_lab, found.kernel.branch) == (kernel["build_lab"], kernel["branch_word"])
     assert (found.kernel.arch, found.kernel.service_pack) == (kernel["machine"], kernel["service_pack"])
@@ -59,7 +62,7 @@ def test_a_small_dump_carries_identity_drivers_and_totals(profile: str, tmp_path
     assert [each.timestamp for each in found.drivers.loaded] == stamps
     for pool in ("paged", "nonpaged"):
         limits, written = getattr(found.pool, pool), truth["pools"][pool]
-        assert limits.used_bytes == written["pages_in_use"] * 4096
+        assert limits.used_bytes == written["pages_in_use"] * found.image.page_size
         assert limits.limit_bytes == written["limit_bytes"]
     assert found.fix.state == truth["expected"]["fix"]
     assert found.verdict.code == "inconclusive"

@@ -78,7 +78,7 @@ def fits(machine: Machine, container: str) -> bool:
     """Whether the container is one for the machine: for pointers of its size, and for its pages."""
     name = container_name(machine, container)
     # Itanium machines leave crash dumps; a raw image of one is written for those who refuse it.
-    large = machine.ram.page == PAGE or name == "raw" or name.startswith("crash64-")
+    large = machine.ram.page == PAGE or name == "raw" or name.startswith(("crash64-", "triage64"))
     return CONTAINERS[name][1] in (0, machine.pointer) and large
 
 

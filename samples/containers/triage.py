@@ -57,7 +57,7 @@ def _storage(machine: Machine) -> bytes:
     pools: dict[str, Any] = machine.truth["pools"]
     values = []
     for name in ("nonpaged", "paged"):
-        values += [pools[name]["limit_bytes"] // 0x1000, pools[name]["pages_in_use"]]
+        values += [pools[name]["limit_bytes"] // machine.ram.page, pools[name]["pages_in_use"]]
     for field in _COMMIT.values():
         values.append(int.from_bytes(_pointed(machine, field, machine.pointer)[1], "little"))
     wide = machine.pointer == 8

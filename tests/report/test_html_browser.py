@@ -106,6 +106,15 @@ def test_without_scripts_the_policy_holds(browser: Browser, folder: Path) -> Non
     assert any("Content Security Policy" in line for line in browser.log)
 
 
+@pytest.mark.parametrize("name", ["full", "hostile", "bare"])
+def test_nothing_is_cut_off_on_paper(browser: Browser, folder: Path, name: str) -> None:
+    page = browser.open(folder / f"{name}.html", 718)  # A4 without its margins
+    page.emulate_media(media="print")
+    cut = """Array.from(document.querySelectorAll('.scroll'))
+        .filter(e => e.scrollWidth > e.clientWidth + 1).map(e => e.getAttribute('aria-label'))"""
+    assert page.evaluate(cut) == []
+
+
 def test_print_shows_the_report_without_its_tools(browser: Browser, folder: Path) -> None:
     page = browser.open(folder / "full.html")
     page.emulate_media(media="print")

@@ -205,7 +205,7 @@ def _images(found: Comparison) -> Markup:
     columns = [
         parts.Column("#", _NUMBER), parts.Column("System time (UTC)", "short"), parts.Column("Up", "short"),
         parts.Column("Driver unloads", _NUMBER), parts.Column("Taken alone", "short"), parts.Column("Kernel"),
-        parts.Column("File"),
+        parts.Column("File", "long"),
     ]  # fmt: skip
     rows = [
         (

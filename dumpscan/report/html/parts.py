@@ -12,7 +12,8 @@ from dumpscan.report.html.svg import shown
 
 
 class Column(NamedTuple):
-    """``kind``: text, number, short (never broken), code (monospaced) or choice (filtered by its values).
+    """``kind``: text, long (broken anywhere: paths), number, short (never broken), code (monospaced) or
+    choice (filtered by its values).
 
     ``minor`` columns are left out on a narrow screen; ``hint`` explains the heading.
     """

@@ -138,7 +138,7 @@ def _loaded(drivers: Drivers) -> Markup:
         return Markup("")
     columns = [
         parts.Column("Driver"), parts.Column("Base", "code"), parts.Column("Bytes", "number"),
-        parts.Column("Path", minor=True),
+        parts.Column("Path", "long", True),
     ]  # fmt: skip
     rows = [(each.name, each.base, figures.count(each.size), each.path or "-") for each in drivers.loaded]
     cut = drivers.loaded_complete is False

@@ -39,7 +39,7 @@ def _tag(tag: TagContents, hidden: bool) -> Markup:
     caption = f"{figures.tag(tag.tag)} in {tag.pool} pool, {tag.blocks:,}{of} blocks read"
     columns = [
         parts.Column("Copies", _NUMBER), parts.Column("Identical", _NUMBER),
-        parts.Column("Bytes each", _NUMBER), parts.Column("What they hold"),
+        parts.Column("Bytes each", _NUMBER), parts.Column("What they hold", "long"),
         parts.Column("One at", "code short"),
     ]  # fmt: skip
     repeated = [group for group in tag.groups if group.copies > 1][:_GROUPS]
@@ -69,7 +69,7 @@ def _drivers(found: Attribution) -> Markup:
         return Markup("")
     columns = [
         parts.Column("Driver"), parts.Column("Named by"), parts.Column("Unloads", "short"),
-        parts.Column("Loaded now", "short"), parts.Column("As"),
+        parts.Column("Loaded now", "short"), parts.Column("As", "long"),
     ]  # fmt: skip
     caption = "Drivers and services that the blocks name"
     return parts.table(parts.Table(caption, columns, [_driver(each) for each in named], stacked=True))

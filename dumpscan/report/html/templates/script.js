@@ -68,7 +68,7 @@
     more?.addEventListener("click", () => {
       limit += step;
       filter();
-      search.focus();
+      if (more.hidden) search.focus(); /* Focus must not be lost with the button. */
     });
     box.querySelector(".filter").hidden = false;
     filter();

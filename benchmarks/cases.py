@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from benchmarks.batch_cases import batch_memory, batch_queries, batch_resume, batch_speed
+from benchmarks.hibernation_cases import hibernation_file
 from benchmarks.images import folder, image
 from benchmarks.large_cases import open_large_bitmap
 from benchmarks.measure import median_wall, paired, peak_anonymous, run
@@ -131,6 +132,7 @@ CASES: dict[str, Callable[[], Iterator[Row]]] = {
     "poolscanner": walk_against_poolscanner,
     "raw": raw_image,
     "bitmap": open_large_bitmap,
+    "hibernation": hibernation_file,
     "html": html_report,
     "compare": compare_three,
     "attribute": attribute_blocks,

@@ -111,6 +111,11 @@ def _long_length(data: bytes, at: int) -> tuple[int, int]:
     return length, at + step
 
 
+def has_library() -> bool:
+    """Whether libfwnt is installed."""
+    return _native() is not None
+
+
 _found: list[Decompressor | None] = []
 
 

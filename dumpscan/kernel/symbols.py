@@ -73,6 +73,8 @@ def load(
             table = _converted(path, progress) if path.suffix.lower() == ".pdb" else _read(path)
             rvas = {name: int(entry["address"]) for name, entry in table["symbols"].items()}
             rvas = {name: rva for name, rva in rvas.items() if 0 <= rva < _LARGEST_IMAGE}
+            if not rvas:
+                raise ValueError("no addresses in it")
             types = {name: table["user_types"][name] for name in TYPES if name in table.get("user_types", {})}
             named = path.suffix.lower() == ".pdb" or path.name.startswith(f"{pdb.guid}-{pdb.age}.")
             wrong = _misfit(table, pdb, named)

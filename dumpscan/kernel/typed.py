@@ -23,6 +23,8 @@ from dumpscan.records import replace
 _FIRST = 7600
 _LARGEST = 0x2000
 """Bytes of a structure: more than any _EPROCESS."""
+_WIDTH = 8
+"""No field read here is longer, and behind the shorter ones others follow."""
 _TRACKER = {
     "key": "Key", "np_allocs": "NonPagedAllocs", "np_frees": "NonPagedFrees", "np_bytes": "NonPagedBytes",
     "paged_allocs": "PagedAllocs", "paged_frees": "PagedFrees", "paged_bytes": "PagedBytes",
@@ -42,7 +44,9 @@ def layout_with(types: Mapping[str, Any], build: int, arch: str, known: Layout |
 
 def _layout(types: Mapping[str, Any], build: int, known: Layout | None) -> Layout:
     tracker, big = types["_POOL_TRACKER_TABLE"], types["_POOL_TRACKER_BIG_PAGES"]
-    pool_type = big["fields"]["PoolType"]["type"]
+    shift = int(big["fields"]["PoolType"]["type"].get("bit_position", 0))
+    if not 0 <= shift < 32:
+        raise ValueError("a bit field outside its word")
     family = known or _nearest(build)
     return replace(
         family,
@@ -51,7 +55,7 @@ def _layout(types: Mapping[str, Any], build: int, known: Layout | None) -> Layou
         wide_counts=_is_wide(tracker["fields"]["PagedAllocs"]["type"]),
         big_entry_size=int(big["size"]),
         big_fields=_offsets(big, _BIG),
-        big_type_shift=int(pool_type.get("bit_position", 0)),
+        big_type_shift=shift,
         process_links=_offsets(types["_EPROCESS"], {"links": "ActiveProcessLinks"})[0][1],
         process_dtb=_offsets(types["_KPROCESS"], {"dtb": "DirectoryTableBase"})[0][1],
     )
@@ -72,7 +76,7 @@ def _offsets(kind: Mapping[str, Any], names: Mapping[str, str]) -> Names:
     :raises ValueError: a field lies outside its structure.
     """
     found = tuple((ours, int(kind["fields"][theirs]["offset"])) for ours, theirs in names.items())
-    if not all(0 <= at <= int(kind["size"]) - 4 for _, at in found) or int(kind["size"]) > _LARGEST:
+    if not all(0 <= at <= int(kind["size"]) - _WIDTH for _, at in found) or int(kind["size"]) > _LARGEST:
         raise ValueError("fields outside their structure")
     return found
 

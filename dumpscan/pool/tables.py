@@ -128,8 +128,10 @@ def _tagged(kernel: Kernel, layout: Layout, variable: int, table: int) -> PoolTa
             note = f"the big page table is not used: {'; '.join(refused)}"
             return replace(found, notes=(*found.notes[:-1], note))
     if not refused:
-        note = f"the tracker table is not used: where its size is kept is not known{_missing_symbols(kernel)}"
-        return PoolTables("unknown", notes=(note,))
+        why = f"where its size is kept is not known{_missing_symbols(kernel)}"
+        if kernel.symbols:
+            why = "the symbol table does not name PoolTrackTableSize or the big page table"
+        return PoolTables("unknown", notes=(f"the tracker table is not used: {why}",))
     note = "the tracker table is not used, no set of its variables passes the checks: " + "; ".join(refused)
     return PoolTables("unknown", notes=(note,))
 

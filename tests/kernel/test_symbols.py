@@ -106,7 +106,7 @@ def test_real_table_gives_the_same_figures() -> None:
 def test_table_that_names_another_build_is_refused(tmp_path: Path) -> None:
     """Its path says this kernel, its own word another one."""
     said = {"windows": {"pdb": {"GUID": "0" * 32, "age": 1, "database": PDB.name}}}
-    write_table(tmp_path, json.dumps({"metadata": said, "symbols": {}}).encode())
+    write_table(tmp_path, json.dumps({"metadata": said, "symbols": {"X": {"address": 1}}}).encode())
     found = symbols.load(PDB, BASE, {}, [tmp_path])
     assert found.symbols == {}
     assert f"is of {'0' * 32}-1, this kernel's PDB is {PDB.guid}-1; not used" in found.notes[0]
@@ -281,6 +281,7 @@ def _without(name: str) -> dict[str, Any]:
         _without("_EPROCESS"),
         {**TYPES, "_POOL_TRACKER_TABLE": {"size": 0x20, "fields": TYPES["_POOL_TRACKER_TABLE"]["fields"]}},
         {**TYPES, "_POOL_TRACKER_BIG_PAGES": 3},
+        {**TYPES, "_POOL_TRACKER_BIG_PAGES": {**TYPES["_POOL_TRACKER_BIG_PAGES"], "size": 0x14}},
     ],
 )
 def test_types_that_do_not_fit_change_nothing(types: dict[str, Any]) -> None:

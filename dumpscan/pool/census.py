@@ -125,17 +125,18 @@ def _census(kernel: Kernel, mode: str, found: _Sources) -> Census:
     if found.sample is not None:
         walked = sampled_tags(found.sample, found.big)
     limits = read_limits(kernel, _tracked_bytes(found.tracker))
+    compared = _reconciled(tracked, walked, found)
     pool = Pool(
         tagging=found.tables.tagging,
         paged=limits.paged,
         nonpaged=limits.nonpaged,
         tags=walked if mode in ("pages", "sample") else _merged(tracked, walked),
         coverage=_coverage(found),
-        reconciliation=_reconciled(tracked, walked, found),
+        reconciliation=compared,
         page_states=found.pages.pool.states() if found.pages else {},
         overflow=found.tracker.overflow_use() if found.tracker else None,
         untracked=_untracked(found),
-        notes=_notes(kernel, mode, found, limits),
+        notes=(*_notes(kernel, mode, found, limits), *_surplus(kernel, compared)),
         sample=found.sample.pools if found.sample else {},
     )
     counted = _merged(tracked, walked) if mode == "pages" and _enough(found.tracker) else ()
@@ -231,6 +232,18 @@ def _reconciled(
 
     costs = found.big.costs() if found.big else {}
     return reconcile(tracked, walked, costs, found.walk.pool.away(), found.walk.pool.page_size)
+
+
+def _surplus(kernel: Kernel, compared: tuple[Reconciliation, ...]) -> tuple[str, ...]:
+    """Pages of another moment in a page file hold blocks that the tracker no longer counts."""
+    rows = [row for row in compared if (row.unexplained_bytes or 0) < 0]
+    if not rows or not getattr(kernel.memory.physical, "admitted", ()):
+        return ()
+    size = -sum(row.unexplained_bytes or 0 for row in rows)
+    return (
+        f"with the page files {len(rows)} tags have {size:,} bytes more than the tracker counts: "
+        "the files may be of another moment",
+    )
 
 
 def _coverage(found: _Sources) -> Coverage:

@@ -184,6 +184,34 @@ def test_a_file_of_another_moment_is_used_and_said(pae: Beside, tmp_path: Path) 
     assert walked(case).total() < pae.blocks(*STATES).total()
 
 
+def test_pool_pages_of_another_moment_show_in_the_reconciliation(pae: Beside, tmp_path: Path) -> None:
+    """Three pages of the file hold what a fourth one holds: sound chains, blocks that nobody counts."""
+    slots = pae.machine.page_files
+    assert slots is not None
+    number, offset = slots.place(slots.taken)
+    content = bytearray(pae.files[0].read_bytes())
+    one, *others = [page for page in offset[number == 0].tolist() if content[page * 4096 + 2] != 0][:4]
+    for page in others:
+        content[page * 4096 : (page + 1) * 4096] = content[one * 4096 : (one + 1) * 4096]
+    stale = tmp_path / "pagefile.sys"
+    stale.write_bytes(content)
+    case = pae.case(stale, pae.files[1])
+    pool = case.census("pages")
+    assert not case.warnings, "every page is a pool page"
+    assert any(row.unexplained_bytes and row.unexplained_bytes < 0 for row in pool.reconciliation)
+    assert any("may be of another moment" in note for note in pool.notes)
+
+
+def test_a_report_draws_what_page_files_hold(pae: Beside, tmp_path: Path) -> None:
+    """No page of the pool is paged out any more; without the files as many as the books say are."""
+    pictures = pae.case(*pae.files).report().pictures
+    without = pae.case().report().pictures
+    assert pictures is not None and without is not None
+    paged, away = (next(m for m in p.maps if m.pool == "paged") for p in (pictures, without))
+    assert away.pages["p"] == pae.out_pages()
+    assert not paged.pages.get("p")
+
+
 def test_a_sample_and_contents_reach_into_page_files(pae: Beside) -> None:
     case = pae.case(*pae.files)
     iose = next(row for row in case.pools("sample").tags if row.tag == "IoSe")

@@ -80,6 +80,13 @@ def test_the_header_leads_to_the_kernel(machine: samples.Machine, image: bytes, 
     assert itanium.EXPERIMENTAL in info.notes
 
 
+def test_the_block_may_be_named_in_region_4(machine: samples.Machine, image: bytes, opened: Write) -> None:
+    """Cached physical memory: 0x80000000_00000000 plus the physical address (facts/ia64.md 1 and 2)."""
+    there = int(machine.truth["addresses"]["KdDebuggerDataBlock"], 16) - KSEG0 + 0x80000000_00000000
+    info = opened(changed(image, (0x80, there.to_bytes(8, "little")))).kernel.info
+    assert (info.found_by, info.kdbg) == ("dump header", hex(there))
+
+
 def test_without_a_root_in_the_header_the_self_map_tells(
     machine: samples.Machine, image: bytes, opened: Write
 ) -> None:

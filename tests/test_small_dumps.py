@@ -174,3 +174,26 @@ def test_a_batch_takes_small_dumps(tmp_path: Path) -> None:
     assert (row["status"], row["result"]["verdict"]["code"]) == ("ok", "inconclusive")
     assert row["result"]["pool"]["paged"]["used_bytes"] == truth["pools"]["paged"]["pages_in_use"] * 4096
     assert run("report", store, "--format", "html", "-o", tmp_path / "dash.html").exit_code == 0
+
+
+def test_a_small_dump_beside_a_kernel_dump_of_the_same_boot(tmp_path: Path) -> None:
+    """What both have is compared: totals. The small one's missing tags are no second way of counting."""
+    common: dict[str, Any] = {
+        "scenario": "leak",
+        "ram_mb": 24,
+        "seed": 5,
+        "boot_time": 1211900000.0,
+        "fullness": 0.9,
+    }
+    early = samples.build("xpsp3-x86-pae", cycles=500, uptime=3600.0, **common)
+    late = samples.build("xpsp3-x86-pae", cycles=1500, uptime=10800.0, **common)
+    paths = (
+        samples.write(early, "kernel", tmp_path / "k.dmp"),
+        samples.write(late, "triage", tmp_path / "s.dmp"),
+    )
+    text = run("compare", *paths).stdout
+    assert "compared by its totals only" in " ".join(text.split())
+    assert "walking pages" not in text
+    document = json.loads(run("compare", "--format", "json", *paths).stdout)
+    used = [machine.truth["pools"]["paged"]["pages_in_use"] * 4096 for machine in (early, late)]
+    assert [point["used_bytes"] for point in document["pool"]["paged"]["points"]] == used

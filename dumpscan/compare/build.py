@@ -93,6 +93,9 @@ def _notes(
     if boot is not False and not timed:
         notes.append("the images give no times that rise: differences are shown, rates cannot be")
     sources = {source_of(verdict.pool) for verdict in verdicts}
+    if None in sources and len(sources) > 1:
+        notes.append("an image without figures by tag, a small dump say, is compared by its totals only")
+    sources.discard(None)
     if len(sources) > 1:
         notes.append(
             "some figures come from the kernel's tables and some from walking pages (resident blocks "

@@ -105,13 +105,10 @@ class Ia64Memory(PagedMemory):
         return found._replace(va=found.va + np.uint64(base))
 
     def _window_pages(self, window: _Window, low: int, high: int) -> PageSet:
-        """Pages of ``[low, high)`` inside a window, up to the image's last page."""
+        """Pages of ``[low, high)`` inside a window; marks of gaps are thinned in long ranges."""
         shift = self.paging.page_shift
         first, stop = (address - window.base + window.physical >> shift for address in (low, high))
-        runs = self.physical.runs()
-        if len(runs.base_page):
-            stop = min(stop, int(runs.base_page[-1] + runs.page_count[-1]))
-        held = _present(runs.base_page, runs.page_count, first, stop)
+        held = _present(*self.physical.runs(), first, stop)
         step = max(1, (stop - first) // _GAP_MARKS)
         gaps = np.arange(first, stop, step, dtype=np.int64)
         gaps = gaps[~self.physical.present(gaps)]

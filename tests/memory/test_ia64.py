@@ -153,6 +153,9 @@ def test_a_window_lists_what_the_image_holds_and_the_gaps(space: Ia64Memory) -> 
     assert pages.va.tolist() == [0xE0000000_80008000 + i * PAGE for i in range(6)]
     assert pages.pfn.tolist() == [4, 5, 6, 7, -1, -1]
     assert pages.state.tolist() == [PageState.VALID] * 4 + [PageState.ABSENT] * 2
+    # Behind the last page of the image too: a dump that was cut off lacks what was there.
+    behind = space.pages_in(0xE0000000_A0000000, 0xE0000000_A0006000)
+    assert behind.state.tolist() == [PageState.ABSENT] * 3
 
 
 def test_a_lying_range_is_bounded(space: Ia64Memory) -> None:

@@ -138,6 +138,13 @@ TRACKER64_WIDE: Final = _record(
     PagedBytes=(0x20, "<u8"), PagedAllocs=(0x28, "<u8"), PagedFrees=(0x30, "<u8"),
 )  # fmt: skip
 
+# Windows 11: 0x50 bytes an entry are public, where the fields lie is invented: only symbols tell a reader.
+TRACKER64_11: Final = _record(
+    0x50, Key=(0, "<u4"), NonPagedBytes=(0x10, "<u8"), NonPagedAllocs=(0x18, "<u8"),
+    NonPagedFrees=(0x20, "<u8"), PagedBytes=(0x30, "<u8"), PagedAllocs=(0x38, "<u8"),
+    PagedFrees=(0x40, "<u8"),
+)  # fmt: skip
+
 _BIG: Final = {
     ("5.1", 4): _record(0xC, Va=(0, "<u4"), Key=(4, "<u4"), NumberOfPages=(8, "<u4")),
     ("5.2", 4): _record(
@@ -149,6 +156,10 @@ _BIG: Final = {
     ("6.0", 4): _record(0x10, Va=(0, "<u4"), Key=(4, "<u4"), PoolType=(8, "<u4"), NumberOfBytes=(0xC, "<u4")),
     ("6.0", 8): _record(
         0x18, Va=(0, "<u8"), Key=(8, "<u4"), PoolType=(0xC, "<u4"), NumberOfBytes=(0x10, "<u8")
+    ),
+    ("11", 8): _record(
+        0x20, Va=(0, "<u8"), Key=(8, "<u4"), PoolType=(0xC, "<u4"), NumberOfBytes=(0x10, "<u8"),
+        ProcessBilled=(0x18, "<u8"),
     ),
 }
 
@@ -232,6 +243,8 @@ def _kdbg_size(nt: str, build: int) -> int:
 def _tracker(pointer: int, build: int) -> np.dtype[np.void]:
     if pointer == 4:
         return TRACKER32
+    if build >= 22000:
+        return TRACKER64_11
     return TRACKER64_WIDE if build >= 17763 else TRACKER64
 
 
@@ -245,7 +258,8 @@ def _descriptor(nt: str, pointer: int, page: int) -> DescriptorLayout:
 
 def layout_for(nt: str, build: int, pointer: int, pae: bool, page: int = 4096) -> Layout:
     """The layout of one kernel; Itanium's (8 KB pages) is that of x64 but for the pool headers."""
-    key = (f"{nt}.{build}" if build >= 17763 else nt, pointer)
+    known = min(build, 19041)  # later ones have the structures of this one here, but for the tables
+    key = (f"{nt}.{known}" if build >= 17763 else nt, pointer)
     vista = nt not in ("5.1", "5.2")
     later = nt not in ("5.1", "5.2", "6.0")
     return Layout(
@@ -259,10 +273,10 @@ def layout_for(nt: str, build: int, pointer: int, pae: bool, page: int = 4096) -
         pfn=_pfn(nt, pointer, pae),
         descriptor=_descriptor("6.1" if later else nt, pointer, page),
         process=_PROCESS[key],
-        pcr=_PCR[f"{build if vista else nt} {pointer}"],
+        pcr=_PCR[f"{known if vista else nt} {pointer}"],
         kdbg_size=_kdbg_size(nt, build),
         tracker=_tracker(pointer, build),
-        big=_BIG["6.0" if later else nt, pointer],
+        big=_BIG["11" if build >= 22000 else "6.0" if later else nt, pointer],
         paged_info_size=_PAGED_INFO[key],
         ldr_size=_LDR[key],
         page=page,

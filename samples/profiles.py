@@ -273,6 +273,7 @@ _ALL: Final = (
     _newer("win81-x64", "6.3", 9600, 17415, "winblue_r4.141028-1500"),
     _newer("win10-10240-x64", "10.0", 10240, 16384, "th1.150709-1700"),
     _newer("win10-19041-x64", "10.0", 19041, 1, "vb_release.191206-1406"),
+    _newer("win11-22621-x64", "10.0", 22621, 1, "ni_release.220506-1250"),
     # Sizes and time stamps are invented; the article's file has 9.5 MB.
     replace(
         _vista(1, X64, 0x479199E1, name="2008-ia64", product="server"),

@@ -17,7 +17,6 @@ import samples
 from dumpscan.batch import worker
 from dumpscan.batch.job import Analysis, Job, Status
 from dumpscan.case import Case, Options, open_case
-from dumpscan.kernel import locate
 from dumpscan.model import Verdict
 from samples.isf import symbol_table, write_symbols
 from tests.cli.run import run
@@ -28,7 +27,7 @@ SEVEN = ["win7-sp1-x64", "2008-r2-x64"]
 ENCODED = ["win81-x64", "win10-10240-x64", "win10-19041-x64"]
 PRODUCTS = {
     "win7-sp1-x64": "Windows 7", "2008-r2-x64": "Windows Server 2008 R2", "win81-x64": "Windows 8.1",
-    "win10-10240-x64": "Windows 10", "win10-19041-x64": "Windows 10",
+    "win10-10240-x64": "Windows 10", "win10-19041-x64": "Windows 10", "win11-22621-x64": "Windows 11",
 }  # fmt: skip
 
 Open = Callable[..., Case]
@@ -168,13 +167,19 @@ def test_table_directly_in_the_folder(opened: Open, tmp_path: Path) -> None:
     check(opened(made, "kernel", symbols=tmp_path), made)
 
 
-def test_a_build_that_only_its_symbols_describe(
-    opened: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Without layouts of the facts the structures of the symbol table do; without these nothing is read."""
-    monkeypatch.setattr(locate, "layout_for", lambda *_: None)
-    made = machine("win10-19041-x64", processors=4)
-    check(opened(made, "kernel"), made)
+@pytest.mark.parametrize("container", ["raw", "kernel"])
+def test_windows_11_by_the_structures_of_its_symbols(container: str, opened: Open) -> None:
+    """Entries of another size, which no layout of ours has."""
+    made = machine("win11-22621-x64", processors=2)
+    case = opened(made, container)
+    check(case, made)
+    big = {use.tag: use.paged.big.bytes for use in case.census("tables").tags if use.paged.big}
+    books = made.truth["big_allocations_by_tag"]["paged"]
+    assert {tag: size for tag, size in big.items() if size} == {t: row["bytes"] for t, row in books.items()}
+
+
+def test_a_build_without_structures_is_not_read(opened: Open, tmp_path: Path) -> None:
+    made = machine("win11-22621-x64", processors=2)
     bare = symbol_table(made.options.kernel, types=False)
     (tmp_path / "ntkrnlmp.json").write_text(json.dumps(bare), encoding="utf-8")
     case = opened(made, "kernel", symbols=tmp_path)

@@ -184,7 +184,7 @@ def _memory(source: Source, found: Stream, machine: str | None) -> tuple[Strided
     runs = found.records.runs()
     if size >= split.least:
         runs = _moved(runs, split.low // PAGE)
-    return StridedMemory(np.asarray(source.data), latest(runs, STRIDE), STRIDE), notes
+    return StridedMemory(np.asarray(source.data), latest(runs, STRIDE, source.path.name), STRIDE), notes
 
 
 def _split(machine: str | None, size: int) -> tuple[c_qemu.Split, tuple[str, ...]]:

@@ -22,8 +22,8 @@ from dumpscan.image.strided import STORED, StridedRuns
 
 STRIDE = PAGE + 8
 # So many of one kind in a row before arrays are worth it; and how many records a step looks at.
-_PATIENCE = 6
-_LEAST, _MOST = 32, 1 << 15
+_PATIENCE = 48
+_LEAST, _MOST = 256, 1 << 15
 # 32 bytes each. A 512 MB guest in shreds has 2**17; what has more is not laid out like memory.
 _MAX_RUNS = 1 << 23
 _MAX_BLOCKS = 1 << 12
@@ -48,7 +48,9 @@ class Records:
         self._view = data.data
         self._name = name
         self._runs = [array("q") for _ in range(4)]
-        self._block = b""
+        self._bytes = self._first = 0
+        # Page frame, file offset and fill byte that make the next record more of the last run.
+        self._next = (-1, 0, 0)
 
     def runs(self) -> StridedRuns:
         """What was collected, in stored order; page frames count from the start of RAM."""
@@ -60,8 +62,12 @@ class Records:
         :raises CutOff: the stream ends before. :raises DamagedImage, UnsupportedImage: unknown flags.
         """
         kind, alike = 0, 0
+        # Short runs are followed here, record by record: the loop is kept free of calls.
+        view, end, unpack = self._view, len(self._view), _WORD.unpack_from
         while True:
-            word = self.number(at)
+            if at + 8 > end:
+                raise CutOff
+            word = unpack(view, at)[0]
             flags = word & c_qemu.FLAG_BITS
             alike = alike + 1 if flags == kind else 0
             kind = flags
@@ -71,7 +77,8 @@ class Records:
                 else:
                     at = self._one(at, at + 8, word)
             elif flags in (c_qemu.STORED, c_qemu.ZERO):
-                self._block, data_at = self.text(at + 8)
+                block, data_at = self.text(at + 8)
+                self._enter(block)
                 at = self._one(at, data_at, word)
             elif flags == c_qemu.END:
                 return at + 8
@@ -127,40 +134,48 @@ class Records:
         """Bytes of the guest's RAM."""
         return sum(self.blocks[block] for block in self.base)
 
+    def _enter(self, block: bytes) -> None:
+        """The block that the next records are of; one that is no RAM has no bytes here."""
+        self._bytes = self.blocks[block] if block in self.base else 0
+        self._first = self.base.get(block, 0) // PAGE
+
     def _one(self, at: int, data_at: int, word: int) -> int:
         """The record at ``at`` whose content is at ``data_at``; the offset behind it."""
-        address = word & ~c_qemu.FLAG_BITS
-        stored = bool(word & c_qemu.STORED)
-        end = data_at + (PAGE if stored else 1)
+        is_stored = word & c_qemu.STORED
+        end = data_at + (PAGE if is_stored else 1)
         if end > len(self._view):
             raise CutOff
-        if self._block in self.base:
-            self._check(at, address, address)
-            fill = STORED if stored else self._view[data_at]
-            self._add((self.base[self._block] + address) // PAGE, 1, data_at, fill)
+        if self._bytes:
+            address = word & ~c_qemu.FLAG_BITS
+            self._check(at, address)
+            fill = STORED if is_stored else self._view[data_at]
+            self._add(self._first + (address >> 12), 1, data_at, fill)
         return end
 
-    def _check(self, at: int, low: int, high: int) -> None:
-        if low < 0 or high >= self.blocks[self._block]:
+    def _check(self, at: int, highest: int) -> None:
+        if highest >= self._bytes:
             raise DamagedImage(
                 f"{self._name}: a page record near file offset {at:#x} lies outside its RAM block of "
-                f"{self.blocks[self._block]:#x} bytes; the stream is damaged"
+                f"{self._bytes:#x} bytes; the stream is damaged"
             )
 
     def _add(self, pfn: int, count: int, offset: int, fill: int) -> None:
         """One more run, or more of the last one."""
-        pfns, counts, offsets, fills = self._runs
-        goes_on = pfns and fills[-1] == fill and pfns[-1] + counts[-1] == pfn
-        if goes_on and (fill != STORED or offsets[-1] + counts[-1] * STRIDE == offset):
-            counts[-1] += count
+        expected_pfn, expected_offset, expected_fill = self._next
+        self._next = (pfn + count, offset + count * STRIDE, fill)
+        if pfn == expected_pfn and fill == expected_fill and (fill != STORED or offset == expected_offset):
+            self._runs[1][-1] += count
             return
-        if len(pfns) >= _MAX_RUNS:
+        self._room(1, offset)
+        for column, value in zip(self._runs, (pfn, count, offset, fill), strict=True):
+            column.append(value)
+
+    def _room(self, more: int, offset: int) -> None:
+        if len(self._runs[0]) + more > _MAX_RUNS:
             raise DamagedImage(
                 f"{self._name}: the pages before file offset {offset:#x} are in more than {_MAX_RUNS} "
                 "pieces; save the machine again, paused"
             )
-        for column, value in zip(self._runs, (pfn, count, offset, fill), strict=True):
-            column.append(value)
 
     def _many(self, at: int, flags: int) -> int:
         """All whole records of this kind from ``at`` on; the offset of the first other one."""
@@ -174,7 +189,7 @@ class Records:
             words = np.ascontiguousarray(rows[:, :8]).view(">u8")[:, 0].astype(np.uint64)
             other = np.flatnonzero((words & np.uint64(c_qemu.FLAG_BITS)) != flags)
             n = int(other[0]) if len(other) else room
-            if n and self._block in self.base:
+            if n and self._bytes:
                 self._keep(at, words[:n], rows[:n, 8], stride)
             at += n * stride
             if n < step:
@@ -183,16 +198,23 @@ class Records:
 
     def _keep(self, at: int, words: U64, byte: U8, stride: int) -> None:
         """Records of one kind from ``at`` on as runs; ``byte`` is the ninth byte of each."""
-        self._check(at, int(words.min()) & ~c_qemu.FLAG_BITS, int(words.max()) & ~c_qemu.FLAG_BITS)
-        pfn: I64 = (words >> np.uint64(12)).astype(np.int64) + self.base[self._block] // PAGE
+        self._check(at, int(words.max()) & ~c_qemu.FLAG_BITS)
+        pfn: I64 = (words >> np.uint64(12)).astype(np.int64) + self._first
         offset = at + 8 + stride * np.arange(len(pfn))
         fill = np.full(len(pfn), STORED) if stride == STRIDE else byte.astype(np.int64)
-        fresh = np.flatnonzero((np.diff(pfn) != 1) | (np.diff(fill) != 0)) + 1
-        first = np.concatenate([[0], fresh])
-        count = np.diff(np.append(first, len(pfn)))
+        fresh = np.ones(len(pfn), np.bool_)
+        fresh[1:] = (pfn[1:] != pfn[:-1] + 1) | (fill[1:] != fill[:-1])
+        first = np.flatnonzero(fresh)
+        count = np.append(first[1:], len(pfn)) - first
         columns = (pfn[first], count, offset[first], fill[first])
-        for row in zip(*(column.tolist() for column in columns), strict=True):
-            self._add(*row)
+        # The first run may be more of the last one; the others are not.
+        self._add(*(int(column[0]) for column in columns))
+        if len(first) > 1:
+            self._room(len(first) - 1, at)
+            for column, values in zip(self._runs, columns, strict=True):
+                column.frombytes(values[1:].astype(np.int64).tobytes())
+            last = [int(column[-1]) for column in columns]
+            self._next = (last[0] + last[1], last[2] + last[1] * STRIDE, last[3])
 
     def _refused(self, at: int, flags: int) -> Exception:
         for flag, what in c_qemu.REFUSED_FLAGS.items():

@@ -13,12 +13,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dumpscan.errors import AbsentMemory
+from dumpscan.errors import AbsentMemory, DamagedImage
 from dumpscan.image.physical import I64, U8, Mask, Runs
 
 STORED = -1
 # Rows per step of a gather: 1 MiB of scratch.
 _ROWS = 256
+_MAX_SHARED = 1 << 20
 
 
 class StridedRuns(NamedTuple):
@@ -109,15 +110,34 @@ class StridedMemory:
         self._pfn, self._count, self._offset, self._fill = (np.zeros(0, np.int64) for _ in range(4))
 
 
-def latest(runs: StridedRuns, stride: int) -> StridedRuns:
-    """Ascending, disjoint runs: where several (in stored order) hold a page, the last one counts."""
+def latest(runs: StridedRuns, stride: int, name: str) -> StridedRuns:
+    """Ascending, disjoint runs: where several (in stored order) hold a page, the last one counts.
+
+    Only runs that share pages are looked at one by one. :raises DamagedImage: there are too many of those.
+    """
     order = np.argsort(runs.pfn, kind="stable")
-    pfn, count = runs.pfn[order], runs.pages[order]
-    if bool((pfn[1:] >= pfn[:-1] + count[:-1]).all()):
+    start = runs.pfn[order]
+    end = start + runs.pages[order]
+    fresh = np.ones(len(order), np.bool_)
+    fresh[1:] = start[1:] >= np.maximum.accumulate(end)[:-1]
+    group = np.cumsum(fresh) - 1
+    shared = np.bincount(group)[group] > 1
+    crowd = order[shared]
+    if not len(crowd):
         return StridedRuns(*(column[order] for column in runs))
-    number, start, end = _swept(pfn.tolist(), (pfn + count).tolist(), order.tolist())
-    moved = (start - runs.pfn[number]) * stride
-    return StridedRuns(start, end - start, runs.offset[number] + moved, runs.fill[number])
+    if len(crowd) > _MAX_SHARED:
+        raise DamagedImage(
+            f"{name}: more than {_MAX_SHARED} pieces of memory are in the stream several times; save the "
+            "machine again, paused"
+        )
+    number, low, high = _swept(start[shared].tolist(), end[shared].tolist(), crowd.tolist())
+    alone = order[~shared]
+    number = np.concatenate([alone, number])
+    low = np.concatenate([runs.pfn[alone], low])
+    pages = np.concatenate([runs.pages[alone], high - low[len(alone) :]])
+    offset = runs.offset[number] + (low - runs.pfn[number]) * stride
+    found = StridedRuns(low, pages, offset, runs.fill[number])
+    return StridedRuns(*(column[np.argsort(low, kind="stable")] for column in found))
 
 
 def _swept(starts: list[int], ends: list[int], numbers: list[int]) -> tuple[I64, I64, I64]:

@@ -134,6 +134,20 @@ def test_a_page_that_is_sent_again_has_its_last_content(tmp_path: Path) -> None:
     assert [run.tolist() for run in found.runs()] == [[0], [22]]
 
 
+def test_memory_in_endless_pieces_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs cost memory and those sent again cost time, so both are bounded (here by small numbers)."""
+    shreds = stream(part(filled(0, 0), *(more_filled(n, n & 1) for n in range(1, 100))))
+    again = part(*(stored(n, 9) for n in range(0, 100, 2)))
+    whole = stream(part(stored(0, 0), *(more(n, n) for n in range(1, 100))), again)
+    assert opened(tmp_path, shreds).info.pages_present == opened(tmp_path, whole).info.pages_present == 100
+    monkeypatch.setattr("dumpscan.image.qemu_records._MAX_RUNS", 60)
+    with pytest.raises(DamagedImage, match="more than 60 pieces"):
+        opened(tmp_path, shreds)
+    monkeypatch.setattr("dumpscan.image.strided._MAX_SHARED", 40)
+    with pytest.raises(DamagedImage, match="more than 40 pieces"):
+        opened(tmp_path, whole)
+
+
 @pytest.mark.parametrize(
     ("machine", "size", "low"),
     [

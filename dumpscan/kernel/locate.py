@@ -131,7 +131,7 @@ def _name(
         resource.text if resource else None, hints.build
     )
     version, version_from = build.version_of(resource, lab, pdb, headers.timestamp if headers else None)
-    number = _build_number(lab, hints, version, shared)
+    number = build_number(lab, hints, version, shared)
     pack = build.service_pack_of(csd_version(memory, block.addresses), number, version, lab)
     layout = layout_with(table.types, number or 0, arch, layout_for(number or 0, arch, pae, pack))
     branch = lab.branch if lab and lab.branch != "unknown" else build.branch_by_revision(number, version)
@@ -163,9 +163,10 @@ def _name(
     return info, layout
 
 
-def _build_number(
+def build_number(
     lab: build.BuildLab | None, hints: Hints, version: str | None, shared: machine.SharedData | None
 ) -> int | None:
+    """The build by the best witness that gives a number Windows had: label, file version, claims."""
     candidates = (
         lab.build if lab else None,
         int(version.split(".")[2]) if version else None,

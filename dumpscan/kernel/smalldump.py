@@ -15,7 +15,7 @@ from dumpscan.errors import MemoryFault
 from dumpscan.image.opened import Hints, OpenedImage, Triage
 from dumpscan.kernel import build
 from dumpscan.kernel.kdbg import Kdbg, read_block
-from dumpscan.kernel.locate import ascii_text, csd_version
+from dumpscan.kernel.locate import ascii_text, build_number, csd_version
 from dumpscan.kernel.peimage import read_headers
 from dumpscan.kernel.times import filetime_text
 from dumpscan.memory.blocks import BlockMemory
@@ -80,7 +80,7 @@ def _kernel(hints: Hints, triage: Triage) -> KernelInfo:
     lab_text = ascii_text(memory, variables.get("NtBuildLab"))
     lab = build.parse_lab(lab_text or "")
     version, version_from = build.version_of(None, lab, None, stamp)
-    number = lab.build if lab and lab.build else hints.build
+    number = build_number(lab, hints, version, None)
     return KernelInfo(
         found_by="debugger data" if block else "driver list" if listed else "dump header",
         product=build.product_of(number, hints.arch or "", hints.product_type),
@@ -116,13 +116,11 @@ def _debugger_data(memory: BlockMemory, hints: Hints, notes: list[str]) -> Kdbg 
 
 def _listed(loaded: tuple[Module, ...], block: Kdbg | None, notes: list[str]) -> Module | None:
     """The kernel's entry in the list of drivers."""
-    at_base = next((m for m in loaded if block and m.base == hex(block.kern_base)), None)
+    base = hex(block.kern_base) if block else None
     named = next((m for m in loaded if m.name.lower() in _KERNEL_NAMES), None)
-    if named and block and not at_base:
-        notes.append(
-            f"{named.name} is listed at {named.base}, the debugger data place it at {block.kern_base:#x}"
-        )
-    return at_base or named
+    if named and base and named.base != base:
+        notes.append(f"{named.name} is listed at {named.base}, the debugger data place it at {base}")
+    return named or next((m for m in loaded if m.base == base), None)
 
 
 def _file_name(listed: Module | None, hints: Hints) -> str | None:

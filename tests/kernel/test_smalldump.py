@@ -72,6 +72,22 @@ def test_list_and_debugger_data_contradict_each_other(tmp_path: Path) -> None:
     assert kernel.notes == ("ntoskrnl.exe is listed at 0x804d7000, the debugger data place it at 0x80800000",)
 
 
+def test_debugger_data_that_take_another_driver_for_the_kernel(tmp_path: Path) -> None:
+    data = bytearray(triage32())
+    struct.pack_into("<Q", data, 0x1818, 0x806D0000)  # hal.dll
+    kernel = described(tmp_path, bytes(data)).kernel
+    assert (kernel.base, kernel.image_name) == ("0x804d7000", "ntkrnlpa.exe")
+    assert "place it at 0x806d0000" in kernel.notes[0]
+
+
+def test_a_build_number_that_is_none(tmp_path: Path) -> None:
+    data = bytearray(triage32(DebuggerDataOffset=0))
+    struct.pack_into("<I", data, 0xC, 0xE0000001)
+    struct.pack_into("<I", data, 0x1148, 0)
+    kernel = described(tmp_path, bytes(data)).kernel
+    assert (kernel.build, kernel.product, kernel.version) == (None, None, None)
+
+
 def test_totals_and_drivers(tmp_path: Path) -> None:
     found = described(tmp_path, triage32())
     assert found.pool.paged == PoolLimits(45000 * 4096, 90000 * 4096, 0.5)

@@ -185,12 +185,14 @@ class _Scan:
 
     def without_block(self, hints: Hints, progress: Progress | None) -> Located | None:
         """The kernel by its image, once the pass is over; then by root tables that map themselves
-        elsewhere, where none was found at the fixed place."""
-        for memory in self.spaces[:_MOST_IMAGE_SEARCHES]:
+        elsewhere, where no x64 one was found at the fixed place. (In gigabytes of memory some page looks
+        like an x86 page directory.)"""
+        spaces = [memory for memory in self.spaces if memory.paging.arch == "x64"]
+        for memory in spaces[:_MOST_IMAGE_SEARCHES]:
             found = _without_block(memory, hints)
             if found:
                 return found
-        if self.spaces:
+        if spaces:
             return None
         for memory in islice(search.moved_spaces(self.physical, progress), _MOST_IMAGE_SEARCHES):
             self.spaces.append(memory)

@@ -119,3 +119,14 @@ def test_images_that_are_no_kernel_end(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(KernelNotFound, match="no image of an x64 Windows kernel"):
         find.locate(physical(x64_space_of(pe_image(b"driver.pdb"))), Hints())
     assert len(asked) == 100
+
+
+def test_a_moved_self_map_beside_a_look_alike() -> None:
+    """A page that passes for an x86 page directory does not end the search for an x64 root table."""
+    data = bytearray(x64_space_of(pe_image(b"ntkrnlmp.pdb")))
+    root = PAGE
+    data[root + 8 * 0x1A3 : root + 8 * 0x1A4] = data[root + 8 * 0x1ED : root + 8 * 0x1EE]
+    data[root + 8 * 0x1ED : root + 8 * 0x1EE] = bytes(8)
+    located = find.locate(physical(bytes(data) + directory_page(6)), Hints())
+    assert located.how == "image scan"
+    assert located.memory.paging.self_map == 0xFFFFD180_00000000

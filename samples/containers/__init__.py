@@ -11,7 +11,7 @@ from ..ram import PAGE
 from .avml import write_avml
 from .crash import write_bitmap, write_full, write_kernel
 from .elf import write_elf32, write_elf64, write_virtualbox, write_xen
-from .hibernation import write_hibernation
+from .hibernation import hibernates, write_hibernation
 from .hpak import write_hpak, write_hpak_packed
 from .qemu import write_libvirt, write_libvirt_gzip, write_qemu
 from .raw import write_lime, write_raw, write_vmem, write_vmware, write_vmware_inline, write_vmware_snapshot
@@ -75,11 +75,12 @@ def container_name(machine: Machine, container: str) -> str:
 
 
 def fits(machine: Machine, container: str) -> bool:
-    """Whether the container is one for the machine: for pointers of its size, and for its pages."""
+    """Whether the container is one for the machine: for pointers of its size, its pages, its Windows."""
     name = container_name(machine, container)
     # Itanium machines leave crash dumps; a raw image of one is written for those who refuse it.
     large = machine.ram.page == PAGE or name == "raw" or name.startswith(("crash64-", "triage64"))
-    return CONTAINERS[name][1] in (0, machine.pointer) and large
+    written = name != "hiberfil" or hibernates(machine)
+    return CONTAINERS[name][1] in (0, machine.pointer) and large and written
 
 
 def write(machine: Machine, container: str, path: str | Path, *, truth: bool = False) -> Path:

@@ -56,10 +56,19 @@ SHAPES: Final = {
 }
 
 
+_VERSIONS: Final = {
+    2600: "xp", 3790: "xp", 6000: "vista", 6001: "vista-sp1", 6002: "vista-sp2", 7600: "7", 7601: "7",
+}  # fmt: skip
+
+
+def hibernates(machine: Machine) -> bool:
+    """Whether its Windows writes one of these layouts: not from Windows 8 on."""
+    return machine.options.kernel.profile.build in _VERSIONS
+
+
 def shape_of(machine: Machine) -> str:
     """The layout that this machine's Windows writes."""
-    profile = machine.options.kernel.profile
-    version = {"5.1": "xp", "5.2": "xp"}.get(profile.nt) or ("vista-sp1" if profile.service_pack else "vista")
+    version = _VERSIONS[machine.options.kernel.profile.build]
     return f"{version}-{'x64' if machine.pointer == 8 else 'x86'}"
 
 

@@ -103,6 +103,35 @@ def test_without_a_processor_state_the_kernel_is_searched_for(
     assert case.kernel.info.version == machines["x64"].truth["kernel"]["file_version"]
 
 
+@pytest.mark.parametrize("code", [0, 1 << 63, 0xFFFFFFFF_FFFFFFFF, 0xFFFFF880_00001234])
+def test_an_instruction_pointer_that_leads_nowhere(
+    code: int, machines: dict[str, Machine], tmp_path: Path
+) -> None:
+    """Neither in an image nor mapped, or in pool: the scan finds the kernel all the same."""
+    path = tmp_path / "hiberfil.sys"
+    write_hibernation(machines["x64"], path)
+    data = bytearray(path.read_bytes())
+    struct.pack_into("<Q", data, 4096 + 0x1D8, code)
+    path.write_bytes(data)
+    kernel = dumpscan.open(path).kernel.info
+    assert kernel.found_by == "KDBG scan"
+    assert kernel.base == machines["x64"].truth["kernel"]["base"]
+
+
+def test_windows_7(tmp_path: Path) -> None:
+    machine = samples.build(profile="win7-sp1-x64", ram_mb=32, cycles=200)
+    path = samples.write(machine, "hiberfil", tmp_path / "hiberfil.sys")
+    case = dumpscan.open(path)
+    assert "Windows 7" in case.info.description
+    assert case.kernel.info.version == machine.truth["kernel"]["file_version"]
+    assert case.kernel.info.found_by == "saved processor state"
+
+
+def test_the_shape_of_newer_windows_is_not_written() -> None:
+    machine = samples.build(profile="win10-19041-x64", ram_mb=32, cycles=10)
+    assert not samples.fits(machine, "hiberfil")
+
+
 # -- small files by hand: XP x86, one processor state, tables on pages that the test chooses ------------
 
 

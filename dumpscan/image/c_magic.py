@@ -125,7 +125,7 @@ REFUSALS = {
     "kdump": Refusal(
         True,
         "a compressed kdump core",
-        "dump it again as ELF ('dump-guest-memory' without -z, -l and -s; 'virsh dump --format elf')",
+        "dump it again as ELF ('dump-guest-memory' without -z, -l, -s; 'virsh dump --memory-only')",
     ),
     "diskdump": Refusal(True, "a Linux diskdump core", _CONVERT),
     "virtualbox-state": Refusal(

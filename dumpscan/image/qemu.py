@@ -49,14 +49,15 @@ def open_qemu(source: Source, start: int = 0, machine: str | None = None) -> Ope
     memory, split_note = _memory(source, found, found.machine or machine)
     present = int(memory.runs().page_count.sum())
     expected = found.records.size // PAGE
-    cut = () if found.whole else ("the stream ends before the end of the memory",)
+    is_cut = not found.whole and present < expected
+    cut = ("the stream ends before the end of the memory",) if is_cut else ()
     info = ImageInfo(
         path=str(source.path),
         format="qemu",
         bytes=source.size,
         pages_present=present,
         pages_expected=expected,
-        truncated=not found.whole,
+        truncated=is_cut,
         description=f"QEMU savevm stream of a machine {found.machine or machine or 'of unknown type'}",
         notes=cut + split_note,
     )

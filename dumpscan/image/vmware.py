@@ -105,7 +105,7 @@ def _opened(
     ppn, page_num, pages = (np.array(column, np.uint64) for column in zip(*regions, strict=True))
     page = np.uint64(c_vmware.PAGE)
     extents = Extents(_scaled(ppn), _scaled(pages), _scaled(page_num) + np.uint64(start))
-    found = memory_of(memory, extents, int(page), "VMware region")
+    found = memory_of(_within(memory, start + size), extents, int(page), "VMware region")
     words = f"memory map from {state_name}" if state_name else "no state file beside it"
     info = ImageInfo(
         path=str(path),
@@ -120,6 +120,13 @@ def _opened(
     )
     traffic = getattr(memory.data, "traffic", None)
     return OpenedImage(path, info, _hints(state), found.memory, traffic=traffic)
+
+
+def _within(memory: Source, end: int) -> Source:
+    """The file up to ``end``: what follows memory in a state file is none, whatever the regions say."""
+    if end >= memory.size or not isinstance(memory.data, np.ndarray):
+        return memory
+    return Source(memory.path, memory.data[:end])
 
 
 def _scaled(

@@ -162,6 +162,18 @@ def test_every_magic_and_its_sizes(tmp_path: Path, magic: int) -> None:
         assert opened.memory.read(address, 4096) == page(number)
 
 
+def test_regions_do_not_reach_beyond_the_memory_in_a_state_file(tmp_path: Path) -> None:
+    body = b"".join(page(n) for n in range(2))
+    tags = regions((0, 0, 4)) + vmware_tag(b"Memory", body, 0, 0, long=True)
+    state = tmp_path / "old.vmss"
+    state.write_bytes(vmware_state(tags + vmware_tag(b"more", page(7) * 3, long=True)))
+    opened = open_image(state)
+    assert opened.memory is not None
+    assert opened.memory.present(np.arange(4)).tolist() == [True, True, False, False]
+    assert opened.info.truncated
+    assert opened.info.bytes == state.stat().st_size
+
+
 def packed_state() -> bytes:
     long = bytes([62 | 2 << 6, 6]) + b"Memory" + struct.pack("<II", 0, 0)
     return vmware_state(regions((0, 0, 256)) + long + struct.pack("<QQH", 100, 1 << 20, 0) + bytes(100))

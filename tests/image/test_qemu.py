@@ -223,6 +223,14 @@ def test_a_stream_that_was_cut_off_keeps_what_it_has(tmp_path: Path) -> None:
         assert image.memory.read(5 * 4096, 8) == page(5)[:8]
 
 
+def test_a_stream_with_every_page_is_whole_without_an_end_mark(tmp_path: Path) -> None:
+    records = [stored(0, 0), *(more_filled(n, 0) for n in range(1, 0x800))]
+    whole = b"QEVM" + struct.pack(">I", 3) + start(RAM) + part(*records) + b"\0"
+    assert not opened(tmp_path, whole).info.truncated
+    assert not opened(tmp_path, whole[:-8]).info.truncated
+    assert opened(tmp_path, whole[:-20]).info.truncated
+
+
 @pytest.mark.parametrize(
     ("content", "word"),
     [

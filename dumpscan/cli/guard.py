@@ -7,6 +7,7 @@ code 70; the traceback appears only with ``DUMPSCAN_DEBUG=1``.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sys
 from collections.abc import Callable
@@ -38,6 +39,13 @@ def guarded(run: Callable[[], int]) -> int:
         return _report(_usage(error), ExitCode.USAGE)
     except DumpscanError as error:
         return _report(str(error), error.exit_code)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            return _bug(error)
+        _drop_stdout()
+        return _report(
+            f"the output cannot be written ({error.strerror}); make room on its disk", ExitCode.USAGE
+        )
     except Exception as error:
         return _bug(error)
 

@@ -207,3 +207,13 @@ def test_as_a_process(hung: Written, tmp_path: Path) -> None:
     missing = process("verdict", "--format", "json", tmp_path / "no.dmp")
     assert (missing.returncode, missing.stdout) == (3, "")
     assert one_line(missing.stderr)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_behind_standard_output_is_one_line() -> None:
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "dumpscan", "plugins"]
+        found = subprocess.run(command, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert found.returncode == 2
+    assert found.stderr.startswith("dumpscan: error: the output cannot be written (")
+    assert found.stderr.count("\n") == 1

@@ -84,7 +84,11 @@ def _banner(images: Sequence[Image], counts: Counter[str]) -> Banner:
     judged = sum(counts.values())
     failed = sum(1 for image in images if image.status not in ("ok", "skipped"))
     word = f"{leaking:,} of {judged:,} images exhibit the leak"
-    sentence = f"{len(images):,} files were looked at, {judged:,} judged, {failed:,} could not be."
+    passed = len(images) - judged - failed
+    sentence = (
+        f"{len(images):,} files were looked at: {judged:,} judged, {failed:,} could not be judged, "
+        f"{passed:,} passed over."
+    )
     tone = "bad" if leaking else ("unsure" if failed or counts["inconclusive"] or not judged else "good")
     tiles = [(name.replace("-", " "), f"{counts[name]:,}", _REMARKS[name]) for name in _ORDER]
     tiles.append(("not judged", f"{len(images) - judged:,}", "passed over, or failed"))
@@ -214,7 +218,7 @@ def failure(image: Image, troubles: Iterable[Trouble], tool: str = "") -> str:
     word = "Passed over" if skipped else "Could not be judged"
     banner = Banner("Batch", word, image.reason or image.status, "good" if skipped else "unsure")
     name = image.path.replace("\\", "/").rpartition("/")[2]
-    return page(f"{word} - {name}", sections, banner=banner, source=name, home=HOME, tool=tool)
+    return page(f"{word} - {name}", sections, banner=banner, source=image.path, home=HOME, tool=tool)
 
 
 def _detail(trouble: Trouble) -> Markup:

@@ -188,14 +188,24 @@ def trust_section(verdict: Verdict) -> Section:
 
 
 def _states(verdict: Verdict) -> Markup:
-    names = ("valid", "transition", "pagefile", "demand_zero", "prototype", "absent")
     states = verdict.pool.page_states
     columns = [parts.Column("State of the page"), *(parts.Column(name, "number") for name in states)]
     rows = [
-        (name.replace("_", " "), *(figures.count(getattr(state, name)) for state in states.values()))
-        for name in names
+        (words, *(figures.count(getattr(state, name)) for state in states.values()))
+        for name, words in _PAGE_STATES.items()
     ]
-    return parts.card("Pages by state", parts.table(parts.Table("Pages of each pool", columns, rows)))
+    caption = "Pages of each pool, by what the page tables say"
+    return parts.card("Pages by state", parts.table(parts.Table(caption, columns, rows)))
+
+
+_PAGE_STATES = {
+    "valid": "in memory",
+    "transition": "in memory, on its way out (a kernel dump may lack it)",
+    "pagefile": "paged out",
+    "demand_zero": "not used yet",
+    "prototype": "shared",
+    "absent": "unknown: the page table is not in the image",
+}
 
 
 def _reconciliation(verdict: Verdict) -> Markup:

@@ -13,6 +13,7 @@ import importlib.util
 import json
 import lzma
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -25,6 +26,7 @@ from dumpscan.records import field, record
 
 ENVIRONMENT = "DUMPSCAN_SYMBOLS"
 _SUFFIXES = (".json.xz", ".json.gz", ".json.bz2", ".json")
+_FILE_NAME = re.compile(r"\w[\w.-]{0,63}", re.ASCII)
 _MOST_LOOSE = 256
 """Files of a folder that are looked at for a PDB or a table without the usual path."""
 
@@ -70,26 +72,34 @@ def load(
         return SymbolTable(notes=_not_found(pdb, directories))
     for path in _sources(pdb, directories, notes):
         try:
-            table = _converted(path, progress) if path.suffix.lower() == ".pdb" else _read(path)
-            rvas = {name: int(entry["address"]) for name, entry in table["symbols"].items()}
-            rvas = {name: rva for name, rva in rvas.items() if 0 <= rva < _LARGEST_IMAGE}
-            if not rvas:
-                raise ValueError("no addresses in it")
-            types = {name: table["user_types"][name] for name in TYPES if name in table.get("user_types", {})}
-            named = path.suffix.lower() == ".pdb" or path.name.startswith(f"{pdb.guid}-{pdb.age}.")
-            wrong = _misfit(table, pdb, named)
+            found, types, wrong = _parse(path, pdb, base, progress)
         except _FAILURES as error:
             notes.append(f"symbol table {path.name} cannot be read ({error}); not used")
             continue
-        differing = sorted(name for name, va in known.items() if name in rvas and base + rvas[name] != va)
+        differing = sorted(name for name, va in known.items() if found.get(name, va) != va)
         if wrong:
             notes.append(f"symbol table {path.name} {wrong}; not used")
         elif differing:
             notes.append(f"symbol table {path.name} disagrees with KDBG on {differing[0]}; not used")
         else:
-            found = {name: base + rva for name, rva in rvas.items()}
             return SymbolTable(found, (*notes, f"symbols: {path.name}"), types)
     return SymbolTable(notes=(*notes, *(() if notes else _not_found(pdb, directories))))
+
+
+def _parse(
+    path: Path, pdb: Pdb, base: int, progress: Progress | None
+) -> tuple[dict[str, int], dict[str, Any], str]:
+    """Addresses and structures of a file, and what is wrong with its build, or nothing."""
+    is_pdb = path.suffix.lower() == ".pdb"
+    table = _converted(path, progress) if is_pdb else _read(path)
+    rvas = {name: int(entry["address"]) for name, entry in table["symbols"].items()}
+    found = {name: base + rva for name, rva in rvas.items() if 0 <= rva < _LARGEST_IMAGE}
+    if not found:
+        raise ValueError("no addresses in it")
+    described = table.get("user_types", {})
+    types = {name: described[name] for name in TYPES if name in described}
+    named = is_pdb or path.name.startswith(f"{pdb.guid}-{pdb.age}.")
+    return found, types, _misfit(table, pdb, named)
 
 
 def wanted(pdb: Pdb | None) -> str:
@@ -138,6 +148,8 @@ def find(pdb: Pdb, directories: Sequence[Path] = ()) -> Path | None:
 
 
 def _sources(pdb: Pdb, directories: Sequence[Path], notes: list[str]) -> Iterator[Path]:
+    if not _FILE_NAME.fullmatch(pdb.name):
+        return  # The name comes out of the image: no path, and no name that a file system refuses.
     for folder in _folders(directories):
         for place in (folder / "windows" / pdb.name, folder / pdb.name):
             for suffix in _SUFFIXES:

@@ -120,6 +120,13 @@ def test_a_table_of_unknown_build_is_refused(tmp_path: Path) -> None:
     assert found.notes == ("symbol table ntkrnlpa.json does not say of which build it is; not used",)
 
 
+@pytest.mark.parametrize("name", ["..", "", "x" * 300, "a\ufffdb.pdb", "CON:"])
+def test_a_name_that_is_no_file_name_is_not_looked_for(tmp_path: Path, name: str) -> None:
+    """The name is the image's: it may be anything."""
+    found = symbols.load(Pdb(name, PDB.guid, 1), BASE, {}, [tmp_path])
+    assert found.symbols == {} and "no symbol table for this kernel" in found.notes[0]
+
+
 # -- PDB files --------------------------------------------------------------------------------------
 
 GUID_BYTES = bytes.fromhex("31FBB530 7EAE CA4A ABA750AA241FF331")

@@ -19,6 +19,7 @@ from dumpscan.model import PoolUse
 RAM_MB = 24
 FORMATS = {
     "elf64": "elf",
+    "elf64-many": "elf",
     "elf32": "elf",
     "virtualbox": "elf",
     "vmem": "vmware",
@@ -29,7 +30,7 @@ FORMATS = {
 }
 """The writer's name of a container where dumpscan's differs."""
 PAGING = ("xpsp2-x86", "xpsp3-x86-pae", "vista-sp1-x64")
-MACHINES = ("avml", "vmware-", "virtualbox", "xen", "qemu", "libvirt", "hpak")
+MACHINES = ("avml", "elf64-many", "vmware-", "virtualbox", "xen", "qemu", "libvirt", "hpak")
 """Containers (how their names begin) of virtual machines, which know nothing of the Windows inside: one
 profile of each paging mode goes into them."""
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from ..ram import PAGE
 from .avml import write_avml
 from .crash import write_bitmap, write_full, write_kernel
-from .elf import write_elf32, write_elf64, write_virtualbox, write_xen
+from .elf import write_elf32, write_elf64, write_elf64_many, write_virtualbox, write_xen
 from .hibernation import hibernates, write_hibernation
 from .hpak import write_hpak, write_hpak_packed
 from .qemu import write_libvirt, write_libvirt_gzip, write_qemu
@@ -45,6 +45,7 @@ CONTAINERS: Final[dict[str, tuple[Writer, int]]] = {
     "triage64": (write_triage, 8),
     "raw": (write_raw, 0),
     "elf64": (write_elf64, 0),
+    "elf64-many": (write_elf64_many, 0),
     "elf32": (write_elf32, 4),
     "hiberfil": (write_hibernation, 0),
     "lime": (write_lime, 0),

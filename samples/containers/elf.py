@@ -59,18 +59,31 @@ def _loads(machine: Machine) -> list[tuple[int, int]]:
 
 def write_elf64(machine: Machine, path: Path) -> list[Path]:
     """Class 64, machine 62."""
+    return _elf64(machine, path, many=False)
+
+
+def write_elf64_many(machine: Machine, path: Path) -> list[Path]:
+    """As for a machine with so many segments that their number stands in sh_info of section 0."""
+    return _elf64(machine, path, many=True)
+
+
+def _elf64(machine: Machine, path: Path, *, many: bool) -> list[Path]:
     loads, notes = _loads(machine), _notes(machine, True)
     count = len(loads) + 1
-    note_at = 64 + 56 * count
+    section = struct.pack("<IIQQQQIIQQ", 0, 0, 0, 0, 0, 0, 0, count, 0, 0) if many else b""
+    section_at = 64 + 56 * count
+    note_at = section_at + len(section)
     data_at = (note_at + len(notes) + PAGE - 1) // PAGE * PAGE
     ident = b"\x7fELF\x02\x01\x01".ljust(16, b"\0")
-    head = ident + struct.pack("<HHIQQQIHHHHHH", 4, 62, 1, 0, 64, 0, 0, 64, 56, count, 0, 0, 0)
+    number, sections = (0xFFFF, (64, 1, 0)) if many else (count, (0, 0, 0))
+    offset = section_at if many else 0
+    head = ident + struct.pack("<HHIQQQIHHHHHH", 4, 62, 1, 0, 64, offset, 0, 64, 56, number, *sections)
     head += struct.pack("<IIQQQQQQ", _PT_NOTE, 0, note_at, 0, 0, len(notes), len(notes), 0)
     at = data_at
     for first, pages in loads:
         head += struct.pack("<IIQQQQQQ", _PT_LOAD, 0, at, 0, first * PAGE, pages * PAGE, pages * PAGE, 0)
         at += pages * PAGE
-    return _write(machine, path, (head + notes).ljust(data_at, b"\0"), loads)
+    return _write(machine, path, (head + section + notes).ljust(data_at, b"\0"), loads)
 
 
 def write_elf32(machine: Machine, path: Path) -> list[Path]:

@@ -37,13 +37,15 @@ _GUESS = (
 class _Read:
     """A form of file, its first range table, and what the header says where there is one.
 
-    ``exact``: the first table's blocks hold just the pages that it lists.
+    ``exact``: the first table's blocks hold just the pages that it lists; ``named``: LengthSelf is that of
+    the form.
     """
 
     form: c.Form
     table: int
     header: np.void | None
     exact: bool = False
+    named: bool = False
 
 
 def open_hibernation(source: Source) -> OpenedImage:
@@ -66,6 +68,7 @@ def open_hibernation(source: Source) -> OpenedImage:
             "were tried); it is cut off, overwritten or of another Windows"
         )
     index = build_index(source, read.table, read.form.ranges)
+    certain = read.exact or (read.named and index.truncated)
     present = int(index.places.length.sum())
     memory = HibernationMemory(source.data, index.places)
     info = ImageInfo(
@@ -77,7 +80,7 @@ def open_hibernation(source: Source) -> OpenedImage:
         pages_expected=index.pages_listed,
         truncated=index.truncated,
         description=_described(read, index.tables, len(index.places.first)),
-        notes=(*_state_notes(signature), *(() if read.exact else (_GUESS,)), *index.notes),
+        notes=(*_state_notes(signature), *(() if certain else (_GUESS,)), *index.notes),
     )
     return OpenedImage(source.path, info, _hints(source, read), memory)
 
@@ -110,16 +113,16 @@ def _state_notes(signature: bytes) -> tuple[str, ...]:
 
 def _recognised(source: Source, zeroed: bool) -> _Read | None:
     """The form whose first table is borne out best by the blocks, the header and the processor state."""
-    best: tuple[tuple[int, bool, bool], _Read] | None = None
+    best: tuple[tuple[bool, bool, int, bool], _Read] | None = None
     for read in _possible(source, zeroed):
         form = read.form
-        exact = fit(source, read.table, form.ranges)
-        if not exact:
+        exact, found = fit(source, read.table, form.ranges)
+        if not found:
             continue
         named = read.header is not None and int(read.header["LengthSelf"]) == form.length_self
-        score = (exact, named, _registers(source, form) is not None)
+        score = (exact, named, found, _registers(source, form) is not None)
         if best is None or score > best[0]:
-            best = score, replace(read, exact=exact > 1)
+            best = score, replace(read, exact=exact, named=named)
     return best[1] if best else None
 
 

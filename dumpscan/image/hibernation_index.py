@@ -144,13 +144,14 @@ def read_table(source: Source, page: int, form: c.Ranges) -> Table | None:
     return Table(page, start.astype(np.int64), end.astype(np.int64), following, count == form.capacity)
 
 
-def fit(source: Source, page: int, form: c.Ranges) -> int:
-    """How well the blocks behind a first table bear out this form: 2 exactly, 1 somewhat, 0 not."""
+def fit(source: Source, page: int, form: c.Ranges) -> tuple[bool, int]:
+    """How well the blocks behind a first table bear out this form: do they hold just what it lists, and
+    how many pages they hold."""
     table = read_table(source, page, form)
     if table is None:
-        return 0
-    found, why = _Blocks(source).follow_table(table, form, 0)[::2]
-    return (2 if found == table.pages and not why else 1) if found else 0
+        return False, 0
+    found, _, why = _Blocks(source).follow_table(table, form, 0)
+    return found == table.pages and not why, found
 
 
 def build_index(source: Source, page: int, form: c.Ranges) -> Index:

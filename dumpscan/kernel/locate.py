@@ -59,7 +59,8 @@ def _cut_off(opened: OpenedImage) -> str:
     info = opened.info
     if not info.truncated:
         return ""
-    return f"; the file is cut off ({info.bytes:,} of {info.bytes_expected or 0:,} bytes), copy it again"
+    whole = f" of {info.bytes_expected:,}" if info.bytes_expected else ""
+    return f"; the file is cut off ({info.bytes:,}{whole} bytes), copy it again"
 
 
 def identify(

@@ -357,6 +357,26 @@ def test_a_file_that_is_cut_off(opened: Opener, cut: int) -> None:
     image = opened(data)
     assert (image.info.truncated, image.info.pages_present, image.info.pages_expected) == (True, 16, 32)
     assert held(image, [100, 116]) == [100, None]
+    assert image.info.bytes_expected is None
+    assert not any("guess" in note for note in image.info.notes)
+
+
+@pytest.mark.parametrize("shape", ["vista-sp1-x86", "vista-sp2-x86", "7-x64"])
+def test_a_file_cut_in_its_first_table_is_told_by_what_fits_better(
+    shape: str, machines: dict[str, Machine], tmp_path: Path
+) -> None:
+    """SP1 and SP2 share the header's size; their tables differ."""
+    path = tmp_path / "hiberfil.sys"
+    write_hibernation(machines[shape[-3:]], path, shape=shape)
+    path.write_bytes(path.read_bytes()[: 1 << 20])
+    opened = open_image(path)
+    assert VERSIONS[shape[:-4]] in opened.info.description
+    assert opened.info.truncated
+    memory, ram = opened.memory, machines[shape[-3:]].ram
+    assert memory is not None
+    rows, present = memory.pages(np.arange(ram.frames))
+    assert 0 < int(present.sum()) == opened.info.pages_present
+    assert np.array_equal(rows[present], ram.pages[present])
 
 
 def test_the_cache_is_bounded(opened: Opener, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ import pytest
 import dumpscan
 import samples
 from dumpscan.errors import KernelNotFound, NotAnImage
+from dumpscan.image import holes
 from dumpscan.image.holes import Data, data_of, filled
 from dumpscan.image.physical import filled_runs
 from dumpscan.image.recognise import open_image
@@ -72,6 +73,18 @@ def test_the_data_of_a_sparse_file(tmp_path: Path) -> None:
     assert (data.end - data.start).tolist() == [65536, 65536]
     assert data_of(path, TB - 1) is None, "not the file that was mapped"
     assert data_of(tmp_path / "missing", TB) is None
+
+
+def test_a_file_of_very_many_pieces_is_looked_at_no_longer_than_bounded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pieces = {at << 30: b"x" * 65536 for at in (1, 2, 3, 4)}
+    path = spread(tmp_path / "a", 8 << 30, pieces)
+    monkeypatch.setattr(holes, "_MOST_EXTENTS", 3)
+    data = data_of(path, 8 << 30)
+    assert data is not None
+    assert data.start.tolist() == [1 << 30, 2 << 30, 3 << 30]
+    assert data.end.tolist()[-1] == 8 << 30, "what lies behind counts as data"
 
 
 def test_a_whole_file_is_read_as_it_is(tmp_path: Path) -> None:

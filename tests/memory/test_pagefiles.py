@@ -172,3 +172,35 @@ def test_closing_lets_go_of_everything(tmp_path: Path) -> None:
     files.close()
     assert not files.admitted
     assert not files.files[0].present(np.array([1])).any()
+
+
+@pytest.mark.parametrize("mode", [X86, PAE, X64], ids=lambda mode: str(mode.name))
+def test_tables_of_noise_lead_nowhere_beyond_the_files(mode: Paging) -> None:
+    """Entries of any value: whatever is said to be present can be read, everything else is absent."""
+    rng = np.random.default_rng(7)
+    pages = {frame: rng.bytes(PAGE) for frame in range(1, 24)}
+    files = PageFiles(memory_of(pages, 64), (file_of(*(b"p",) * 9), file_of(*(b"q",) * 5)), ("a", "b"))
+    files.admit(0)
+    files.admit(1)
+    memory = PagedMemory(files, mode, 0x1000)
+    vas = rng.integers(0, 1 << 47, 4096, dtype=np.uint64) & np.uint64(mode.va_mask)
+    pas, _ = memory.translate(vas)
+    readable = memory.readable(vas)
+    data, known = memory.read_masked(mode.kernel_start, 64 * PAGE)
+    assert len(data) == len(known) == 64 * PAGE
+    for va, pa, good in zip(vas.tolist(), pas.tolist(), readable.tolist(), strict=True):
+        if not good:
+            with pytest.raises(AbsentMemory):
+                memory.read(va, 1)
+        elif pa >> 12 >= 1 << 44:
+            number, offset = place_of(np.array([pa >> 12]))
+            assert offset[0] < (9, 5)[number[0]]
+    found = memory.pages_in(mode.kernel_start, mode.va_mask + 1)
+    rows, present = files.pages(found.pfn[:2000])
+    assert len(rows) == len(present) == len(found.pfn[:2000])
+
+
+def test_a_search_passes_over_page_files() -> None:
+    _, files, _ = space(X86)
+    files.admit(0)
+    assert files.filled().base_page.tolist() == files.runs().base_page.tolist()

@@ -83,7 +83,7 @@ def analyse(job: Job) -> Outcome:
         outcome = Outcome(job, Status.MEMORY, reason, failure=Failure("MemoryError"))
     except DumpscanError as error:
         status = status_of(error.exit_code)
-        outcome = Outcome(job, status, str(error), failure=Failure(type(error).__name__))
+        outcome = Outcome(job, status, _reason(job, error), failure=Failure(type(error).__name__))
     except BaseException as error:
         outcome = _bug(job, error)
     return replace(
@@ -93,6 +93,14 @@ def analyse(job: Job) -> Outcome:
         format=known.format,
         timings=known.timings,
     )
+
+
+def _reason(job: Job, error: DumpscanError) -> str:
+    """The error's text; a file of a container is called by its name there, not by the temporary one."""
+    text = str(error)
+    if job.member is None or not text.startswith(("image: ", "image.vmem: ")):
+        return text
+    return f"{job.key.rpartition('!')[2]}: {text.partition(': ')[2]}"
 
 
 def _bug(job: Job, error: BaseException) -> Outcome:

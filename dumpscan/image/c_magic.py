@@ -75,6 +75,8 @@ MAGICS = (
     Magic("rar", 0, b"Rar!\x1a\x07"),
     Magic("tar", 257, b"ustar"),
     Magic("qcow2", 0, b"QFI\xfb"),
+    # Volume descriptors begin at sector 16 (ECMA-119 6.2.1, 8.1).
+    Magic("iso", 0x8001, b"CD001"),
     Magic("vmdk", 0, b"KDMV"),
     Magic("vmdk", 0, b"COWD"),
     Magic("vmdk", 0, b"# Disk DescriptorFile"),
@@ -158,6 +160,7 @@ REFUSALS = {
     "tar": _archive("a tar archive"),
     "qcow2": _disk("a QCOW disk image (memory of its internal snapshots is not read)"),
     "vmdk": _disk("a VMDK disk image"),
+    "iso": _disk("a CD or DVD image (ISO 9660)"),
     "vhd": _disk("a VHD disk image"),
     "vhdx": _disk("a VHDX disk image"),
     "vdi": _disk("a VirtualBox disk image"),

@@ -109,6 +109,14 @@ def test_members_of_one_name_have_keys_of_their_own(archive: Archive) -> None:
     assert keys == [f"{path}!x#0", f"{path}!x#1"]
 
 
+def test_a_file_in_a_container_is_called_by_its_name_there(archive: Archive) -> None:
+    path = archive.zip("a.zip", {"site/pc.dmp": (b"PAGEXXXX" + bytes(1 << 20), Expected("damaged"))})
+    (member,) = analyse(job(path)).members
+    outcome = analyse(Job(member.key, str(path), member.size, None, None, member.member))
+    assert outcome.status is Status.DAMAGED
+    assert outcome.reason.startswith("site/pc.dmp: begins like a Windows crash dump")
+
+
 def test_an_encrypted_file_in_a_container_is_unsupported(archive: Archive) -> None:
     path = archive.zip("a.zip", {"x": (b"short", Expected("unsupported"))})
     data = bytearray(path.read_bytes())

@@ -53,6 +53,13 @@ def test_refused_by_name(tmp_path: Path, head: bytes, word: str, code: ExitCode)
     assert "\n" not in str(caught.value)
 
 
+def test_a_disc_image_is_no_memory(tmp_path: Path) -> None:
+    path = tmp_path / "memory.raw"
+    path.write_bytes(bytes(0x8000) + b"\1CD001\1" + bytes(2 << 20))  # ECMA-119 8.4
+    with pytest.raises(NotAnImage, match="ISO 9660"):
+        open_image(path)
+
+
 def test_states_of_hyper_v_2008_are_known_by_their_names(tmp_path: Path) -> None:
     content = b"".join(page(n) for n in range(300))
     state, memory = tmp_path / "0A2F.vsv", tmp_path / "0A2F.bin"

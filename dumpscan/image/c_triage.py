@@ -61,8 +61,7 @@ DRIVER_ENTRY64 = layout(
     },
 )
 
-# u32 count, then entries at +4 (32-bit) or +8 (64-bit). The kernel writes them from the newest on and
-# stops at the first whose name it could not keep (WRK mm/triage.c).
+# u32 count, then entries at +4 (32-bit, [WD]) or +8 (64-bit, [FILE]). Their order is not known.
 UNLOADED32 = layout(
     0x28,
     {"Length": (0, "u2"), "DriverName": (8, "V24"), "StartAddress": (0x20, "u4"), "EndAddress": (0x24, "u4")},
@@ -89,7 +88,8 @@ MM_PAGES = (
     "CommittedPagesPeak",
     "CommitLimitMaximum",
 )
-"""All in pages: the kernel shifts the maxima, which it keeps in bytes (WRK mm/triage.c)."""
+"""In pages: the allocated ones by facts/dump-formats.md 1; the maxima beside them are taken for the same
+[INF]: as bytes they would be smaller than what is allocated, or no page of any pool."""
 
 
 def _mm_storage(size: int, width: int) -> Layout:

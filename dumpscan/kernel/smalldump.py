@@ -151,13 +151,13 @@ def _drivers(triage: Triage) -> Drivers:
         loaded=triage.drivers,
         ring_entries=None if unloaded is None else len(unloaded),
         loaded_complete=complete,
-        # The list ends where a name could not be kept, or after the last 50.
+        # Names can be missing from the list, and it holds 50 at most.
         ring_complete=False if unloaded else None,
     )
 
 
 def _grouped(unloaded: tuple[str, ...]) -> tuple[Unloads, ...]:
-    """Counts by name, the most frequent first, then the newest. Case makes no other driver."""
+    """Counts by name, the most frequent first, then in the list's order. Case makes no other driver."""
     counts = Counter(name.lower() for name in unloaded)
     spelling = {name.lower(): name for name in reversed(unloaded)}
     rows = [Unloads(spelling[key], count, None, None) for key, count in counts.items()]

@@ -2,8 +2,9 @@
 
 Witness: facts/dump-headers.json (TRIAGE_DUMP32/64, DUMP_DRIVER_ENTRY32/64, DUMP_UNLOADED_DRIVERS32/64,
 DUMP_MM_STORAGE32/64, DUMP_STRING, TRIAGE_DATA_BLOCK32/64), facts/dump-formats.md section 1, type 4; order
-of the parts, full paths in the strings, the newest unloaded driver first, the kernel's first page among
-the data: the real file of Windows 10. XP lists base names only, and 32-bit dumps are of 64 KB.
+of the parts, full paths in the strings, the kernel's first page among the data: the real file of Windows 10.
+That XP lists base names only is assumed; 32-bit dumps are of 64 KB. The order of unloaded drivers is not
+known: here the newest comes first.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ def _storage(machine: Machine) -> bytes:
 
 
 def _unloaded(machine: Machine) -> bytes:
-    """Count and entries, the newest first, up to the first whose name the kernel could not keep."""
+    """Count and entries, from the newest on while the ring has names."""
     ring: dict[str, Any] = machine.truth["unloaded_drivers"]
     by_slot = {entry["slot"]: entry for entry in ring["entries"]}
     order: list[dict[str, Any]] = []

@@ -195,7 +195,7 @@ def coordinate(folder: Path) -> tuple[int, int]:
     for number in range(_FILES):
         (files / f"{number:05}.dmp").touch()
     executor = _MadeUp()
-    running._executor = lambda plan: executor
+    running._executor = lambda plan, stop: executor
     with make_view(jsonl=None, quiet=True) as view:
         running.run_batch(running.Plan((str(files),), folder / "s.sqlite"), view)
     return executor.seen[1000], executor.seen[_FILES]

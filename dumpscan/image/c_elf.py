@@ -17,7 +17,6 @@ PT_LOAD, PT_NOTE = 1, 4
 # e_phnum of this value: the count is in sh_info of section 0.
 PN_XNUM = 0xFFFF
 MACHINES = {3: "x86", 62: "x64", 50: "ia64"}
-SHT_NOBITS = 8
 
 EHDR32 = layout(
     0x34,
@@ -92,5 +91,4 @@ XEN_PFN = layout(8, {"pfn": (0, "u8")})
 XEN_P2M = layout(16, {"pfn": (0, "u8"), "gmfn": (8, "u8")})
 XEN_NO_PAGE = (0xFFFFFFFF, 0xFFFFFFFFFFFFFFFF)
 
-CR0_PG = 1 << 31
 CR4_PAE = 1 << 5

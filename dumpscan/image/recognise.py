@@ -64,8 +64,8 @@ def open_source(path: str | os.PathLike[str]) -> Source:
 def sniff(head: bytes, tail: bytes = b"") -> str:
     """The kind of a file by its first ``HEAD`` and last ``TAIL`` bytes; ``raw`` when nothing is known.
 
-    Kinds: crash32 crash64 elf lime avml qemu libvirt vmware-state raw, those of ``c_magic.REFUSALS``, and
-    crash-broken for a crash dump whose second signature word is gone.
+    Kinds: crash32 crash64 elf lime avml hpak qemu libvirt vmware-state hiberfil raw, those of
+    ``c_magic.REFUSALS``, and crash-broken for a crash dump whose second signature word is gone.
     """
     for magic in c_magic.MAGICS:
         if head.startswith(magic.signature, magic.offset):

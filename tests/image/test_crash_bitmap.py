@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import struct
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from dumpscan.errors import AbsentMemory, DamagedImage
+from dumpscan.image import bitmap as bitmaps
 from dumpscan.image.bitmap import bitmap_runs
 from dumpscan.image.opened import OpenedImage
 from dumpscan.image.recognise import open_image
@@ -190,3 +192,21 @@ def test_a_bitmap_of_more_pages_than_the_file_costs_no_memory_for_them() -> None
     runs = bitmap_runs(data, len(data) * 8, limit=10)
     assert runs.total == (1 << 16) * 4
     assert len(runs.pfn) == 10
+
+
+@pytest.mark.parametrize("step", [8, 16, 64])
+@pytest.mark.parametrize("share", [0.02, 0.5, 0.98, 1.0])
+def test_runs_over_the_ends_of_steps(step: int, share: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small steps over a random bitmap: the runs cover the set bits, in order, and none touches the next."""
+    monkeypatch.setattr(bitmaps, "_STEP", step)
+    rng = np.random.default_rng(step)
+    for bits in (1, 63, 64, 200, 601):
+        there = rng.random(bits) < share
+        pages = np.flatnonzero(there).tolist()
+        for limit in (0, len(pages) // 2, len(pages) + 1):
+            runs = bitmap_runs(np.packbits(there, bitorder="little"), bits, limit)
+            pairs = list(zip(runs.pfn.tolist(), runs.pages.tolist(), strict=True))
+            covered = [page for first, count in pairs for page in range(first, first + count)]
+            assert covered[:limit] == pages[:limit] and covered == pages[: len(covered)]
+            assert all(a + n < b for (a, n), (b, _) in itertools.pairwise(pairs))
+            assert runs.total == len(pages)

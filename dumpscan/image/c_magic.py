@@ -54,11 +54,12 @@ MAGICS = (
     Magic("virtualbox-state", 0, b"\x7fVirtualBox SavedState"),
     # Signature of .vmrs and .vmcx files as dissect.hypervisor's c_hyperv.py has it (0x01282014).
     Magic("hyperv", 0, b"\x14\x20\x28\x01"),
-    # xc_core_header of xenctrl.h (0xF00FEBED, 0xF00FEBEE); 'xl save' and 'xm save' streams.
+    # xc_core_header of xenctrl.h (0xF00FEBED, 0xF00FEBEE); saves by xl, xm, and libvirt's libxl driver.
     Magic("xen-old", 0, b"\xed\xeb\x0f\xf0"),
     Magic("xen-old", 0, b"\xee\xeb\x0f\xf0"),
     Magic("xen-save", 0, b"Xen saved domain"),
     Magic("xen-save", 0, b"LinuxGuestRecord"),
+    Magic("xen-save", 0, b"libvirt-xml\n"),
     Magic("ewf", 0, b"EVF\t\r\n\xff\x00"),
     Magic("ewf", 0, b"EVF2\r\n\x81\x00"),
     Magic("ewf", 0, b"LVF\t\r\n\xff\x00"),

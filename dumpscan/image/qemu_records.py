@@ -29,6 +29,7 @@ _MAX_RUNS = 1 << 23
 _MAX_BLOCKS = 1 << 12
 
 _WORD = struct.Struct(">Q")
+_MORE = (c_qemu.STORED | c_qemu.SAME_BLOCK, c_qemu.ZERO | c_qemu.SAME_BLOCK)
 
 
 class CutOff(Exception):
@@ -62,7 +63,7 @@ class Records:
         :raises CutOff: the stream ends before. :raises DamagedImage, UnsupportedImage: unknown flags.
         """
         kind, alike = 0, 0
-        # Short runs are followed here, record by record: the loop is kept free of calls.
+        # Short runs are followed record by record: this loop is where opening a stream spends its time.
         view, end, unpack = self._view, len(self._view), _WORD.unpack_from
         while True:
             if at + 8 > end:
@@ -71,7 +72,7 @@ class Records:
             flags = word & c_qemu.FLAG_BITS
             alike = alike + 1 if flags == kind else 0
             kind = flags
-            if flags in (c_qemu.STORED | c_qemu.SAME_BLOCK, c_qemu.ZERO | c_qemu.SAME_BLOCK):
+            if flags in _MORE:
                 if alike >= _PATIENCE:
                     at, alike = self._many(at, flags), 0
                 else:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from dumpscan.image.c_magic import XPRESS_MARK
 from dumpscan.image.layout import Layout, layout
 
 PAGE = 4096
@@ -17,7 +18,7 @@ PAGE = 4096
 RESUMED = (b"wake", b"WAKE")
 RESTORING = (b"RSTR",)
 
-BLOCK_MARK = b"\x81\x81xpress"
+BLOCK_MARK = XPRESS_MARK
 BLOCK_HEADER = 32
 BLOCK_WORD = 8
 """u32: pages less one in the low 10 bits, bytes of compressed data less one above them."""

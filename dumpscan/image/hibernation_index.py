@@ -22,6 +22,7 @@ from dumpscan.image.source import Source
 # Bounds of a crafted file. 64 GB of RAM in single pages fill 64 K tables; a block holds 64 KB.
 _MAX_TABLES = 1 << 16
 _MAX_BLOCKS = 1 << 21
+_FIT_BLOCKS = 1 << 18
 _HEAD = struct.Struct("<8sI")
 
 
@@ -70,8 +71,9 @@ class Index(NamedTuple):
 class _Blocks:
     """Blocks found so far, as growing arrays of 64-bit numbers."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, most: int = _MAX_BLOCKS) -> None:
         self.source = source
+        self.most = most
         self.view = memoryview(source.data)  # type: ignore[arg-type]
         self.first, self.pages, self.offset, self.size = (array("q") for _ in range(4))
 
@@ -81,11 +83,14 @@ class _Blocks:
         Returns the pages found, the offset behind the last block and what ended the walk early.
         """
         found = 0
+        last = min(stop, self.source.size) - c.BLOCK_HEADER
         while found < wanted:
-            mark = self._mark(at, stop)
-            if mark is None:
-                return found, at, f"no Xpress block at file offset {at:#x}"
-            word = _HEAD.unpack_from(self.view, mark)[1]
+            mark, word = at, _word(self.view, at) if at <= last else -1
+            if word < 0:
+                ahead = self._mark(at, stop)
+                if ahead is None:
+                    return found, at, f"no Xpress block at file offset {at:#x}"
+                mark, word = ahead, _word(self.view, ahead)
             pages, size = (word & 0x3FF) + 1, (word >> 10) + 1
             short = pages < c.BLOCK_PAGES and found + pages < wanted
             if pages > c.BLOCK_PAGES or size > c.BLOCK_STORED or short:
@@ -93,8 +98,8 @@ class _Blocks:
             end = mark + c.BLOCK_HEADER + size
             if end > self.source.size:
                 return found, at, _ENDS
-            if len(self.first) >= _MAX_BLOCKS:
-                return found, at, f"more than {_MAX_BLOCKS} Xpress blocks"
+            if len(self.first) >= self.most:
+                return found, at, f"more than {self.most:,} Xpress blocks"
             self.first.append(base + found)
             self.pages.append(pages)
             self.offset.append(mark + c.BLOCK_HEADER)
@@ -116,13 +121,17 @@ class _Blocks:
         return found, end, why
 
     def _mark(self, at: int, stop: int) -> int | None:
-        """The next block header; usually exactly at ``at``."""
+        """The next block header at or behind ``at``."""
         last = min(stop, self.source.size) - c.BLOCK_HEADER
-        if at <= last and self.view[at : at + len(c.BLOCK_MARK)] == c.BLOCK_MARK:
-            return at
         window = self.source.take(at, min(c.BLOCK_SEARCH, max(last - at + len(c.BLOCK_MARK), 0)))
         ahead = window.find(c.BLOCK_MARK)
         return None if ahead < 0 else at + ahead
+
+
+def _word(view: memoryview, at: int) -> int:
+    """Pages and size of the block whose header is at ``at``; -1 where there is none."""
+    mark, word = _HEAD.unpack_from(view, at)
+    return int(word) if mark == c.BLOCK_MARK else -1
 
 
 def read_table(source: Source, page: int, form: c.Ranges) -> Table | None:
@@ -150,7 +159,7 @@ def fit(source: Source, page: int, form: c.Ranges) -> tuple[bool, int]:
     table = read_table(source, page, form)
     if table is None:
         return False, 0
-    found, _, why = _Blocks(source).follow_table(table, form, 0)
+    found, _, why = _Blocks(source, _FIT_BLOCKS).follow_table(table, form, 0)
     return found == table.pages and not why, found
 
 
@@ -185,6 +194,7 @@ def build_index(source: Source, page: int, form: c.Ranges) -> Index:
 
 
 _ENDS = "the file ends inside an Xpress block"
+_FULL = "the last range table is full and names no next one: were there more, their pages are unknown"
 _CUT = "the next range table lies beyond the end of the file: the pages that it lists are unknown"
 
 
@@ -192,9 +202,11 @@ def _next(source: Source, table: Table, form: c.Ranges, seen: set[int], end: int
     """The table after this one, whose blocks end at ``end``; and, where the chain breaks, in what way."""
     if table.next in seen:
         return None, f"the range table at file offset {table.page * c.PAGE:#x} leads back to an earlier one"
+    if not table.next:
+        return None, _FULL if table.full else ""
     # A table that is not full is the last one, whatever its link says (volatility v2), unless the link
     # leads to where the next one would be written (libhibr).
-    if not table.next or not (table.full or 0 <= table.next * c.PAGE - end < c.BLOCK_SEARCH):
+    if not table.full and not 0 <= table.next * c.PAGE - end < c.BLOCK_SEARCH:
         return None, ""
     if len(seen) >= _MAX_TABLES:
         return None, f"more than {_MAX_TABLES} range tables: the rest is left out"

@@ -292,7 +292,8 @@ def test_a_chain_of_tables_that_loops(opened: Opener) -> None:
 
 
 @pytest.mark.parametrize(
-    ("following", "word"), [(999, "beyond the end"), (5, "no range table"), (99, "no range table")]
+    ("following", "word"),
+    [(999, "beyond the end"), (5, "no range table"), (99, "no range table"), (0, "names no next one")],
 )
 def test_a_full_table_that_leads_nowhere(opened: Opener, following: int, word: str) -> None:
     ranges = [(2 * number, 2 * number + 1) for number in range(1, 256)]

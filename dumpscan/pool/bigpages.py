@@ -17,7 +17,7 @@ from dumpscan.image.physical import I64, U64, Mask
 from dumpscan.kernel.kernel import Kernel
 from dumpscan.kernel.layouts import Layout
 from dumpscan.model import BigUse
-from dumpscan.pool.c_pool import PAGED_TYPE
+from dumpscan.pool.c_pool import PAGED_TYPE, table_dtype
 from dumpscan.pool.tables import PoolTables
 from dumpscan.pool.tags import decode_tag, strip_protected
 from dumpscan.records import record, replace
@@ -75,15 +75,7 @@ def entry_dtype(layout: Layout) -> np.dtype[np.void]:
     """numpy type of one entry; ``va`` is pointer-sized, ``size`` too where it counts bytes."""
     pointer = f"<u{layout.pointer_size}"
     formats = {"va": pointer, "size": pointer if layout.big_unit == 1 else "<u4"}
-    names = [name for name, _ in layout.big_fields]
-    return np.dtype(
-        {
-            "names": names,
-            "formats": [formats.get(name, "<u4") for name in names],
-            "offsets": [offset for _, offset in layout.big_fields],
-            "itemsize": layout.big_entry_size,
-        }
-    )
+    return table_dtype(layout.big_fields, formats, layout.big_entry_size)
 
 
 def read_big_pages(kernel: Kernel, tables: PoolTables) -> BigPages | None:

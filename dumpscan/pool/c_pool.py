@@ -6,6 +6,8 @@ Witness: facts/pool-structures.md, "_POOL_HEADER" ([PDB] XP SP3; [2S] x86; [1S] 
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -49,6 +51,21 @@ _FORMATS = {(4, "9/7/9/7"): X86, (8, "8/8/8/8"): X64, (8, "9/7/9/7"): IA64}
 def header_format(layout: Layout) -> HeaderFormat:
     """The header format of a kernel family."""
     return _FORMATS[layout.pointer_size, layout.header_split]
+
+
+def table_dtype(
+    fields: Iterable[tuple[str, int]], formats: Mapping[str, str], size: int
+) -> np.dtype[np.void]:
+    """numpy type of a table's entries: ``fields`` are (name, offset), u32 where ``formats`` has nothing."""
+    named = tuple(fields)
+    return np.dtype(
+        {
+            "names": [name for name, _ in named],
+            "formats": [formats.get(name, "<u4") for name, _ in named],
+            "offsets": [offset for _, offset in named],
+            "itemsize": size,
+        }
+    )
 
 
 @record

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from dumpscan.kernel.kernel import Kernel
 from dumpscan.kernel.layouts import Layout
 from dumpscan.model import PoolUse, TagUse
+from dumpscan.pool.c_pool import table_dtype
 from dumpscan.pool.tables import PoolTables
 from dumpscan.pool.tags import OVERFLOW, PROTECTED, decode_tag, encode_tag
 from dumpscan.records import record
@@ -63,15 +64,7 @@ def entry_dtype(layout: Layout) -> np.dtype[np.void]:
     """numpy type of one tracker entry: bytes are pointer-sized, counters too or u32."""
     wide = COUNTERS if layout.wide_counts else ("np_bytes", "paged_bytes")
     width = dict.fromkeys(wide, f"<u{layout.pointer_size}")
-    names = [name for name, _ in layout.tracker_fields]
-    return np.dtype(
-        {
-            "names": names,
-            "formats": [width.get(name, "<u4") for name in names],
-            "offsets": [offset for _, offset in layout.tracker_fields],
-            "itemsize": layout.tracker_size,
-        }
-    )
+    return table_dtype(layout.tracker_fields, width, layout.tracker_size)
 
 
 def read_tracker(kernel: Kernel, tables: PoolTables) -> Tracker | None:

@@ -1,14 +1,15 @@
 """Hibernation files in the layout of each Windows version: header, processor state, tables, Xpress blocks.
 
 Witness: facts/os-structures.json (PO_MEMORY_IMAGE), facts/dump-headers.json (HIBERFIL),
-facts/dump-formats.md section 5. Only pages that were ever written are in the file: Windows leaves out
-free and zero pages. Compressing costs more than all else, so that most blocks can be stored as they are.
+facts/dump-formats.md section 5. Windows leaves out the pages on its lists of free and zeroed pages.
+Compressing costs more than all else, so that most blocks can be stored as they are.
 """
 
 from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final
 
@@ -77,7 +78,7 @@ def write_hibernation(
 ) -> list[Path]:
     """One block in `compressed` is. `signature` of four zeros: as after a resume, without a header page."""
     form = SHAPES[shape or shape_of(machine)]
-    runs = _runs(np.flatnonzero(machine.ram.present & machine.ram.touched))
+    runs = _runs(np.flatnonzero(saved_frames(machine)))
     first_table = max(3, form.state_page + 1)
     head = _header(machine, form, first_table, signature or (b"hibr" if form.size < 0xD0 else b"HIBR"))
     with path.open("wb") as out:
@@ -94,6 +95,18 @@ def write_hibernation(
             out.write(_table(form, 0 if last else end // PAGE, some))
             out.seek(end)
     return [path]
+
+
+def saved_frames(machine: Machine) -> NDArray[np.bool_]:
+    """Which frames are in the file: all that are in use."""
+    saved = machine.ram.present.copy()
+    saved[machine.ram.untaken()] = False
+    return saved
+
+
+@cache
+def _zeros(size: int) -> bytes:
+    return compress(bytes(size))
 
 
 def _header(machine: Machine, form: Shape, first_table: int, signature: bytes) -> bytes:
@@ -141,7 +154,10 @@ def _write_blocks(out: BinaryIO, machine: Machine, runs: list[tuple[int, int]], 
         some = frames[at : at + _BLOCK]
         plain = machine.ram.pages[some].tobytes()
         short = len(some) < _BLOCK
-        data = compress(plain) if short or number % compressed == 0 else plain
+        if not machine.ram.touched[some].any():
+            data = _zeros(len(plain))
+        else:
+            data = compress(plain) if short or number % compressed == 0 else plain
         if len(data) >= len(plain) and not short:
             data = plain
         out.write(_MARK + struct.pack("<I", len(data) - 1 << 10 | len(some) - 1).ljust(24, b"\0"))

@@ -40,7 +40,8 @@ def check_pages(opened: OpenedImage, machine: Machine) -> None:
     assert opened.memory is not None
     everything = np.arange(machine.ram.frames)
     rows, present = opened.memory.pages(everything)
-    saved = machine.ram.present & machine.ram.touched
+    saved = machine.ram.present.copy()
+    saved[machine.ram.untaken()] = False
     assert np.array_equal(present, saved)
     assert np.array_equal(opened.memory.present(everything), saved)
     assert np.array_equal(rows[saved], machine.ram.pages[saved])

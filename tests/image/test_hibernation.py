@@ -11,6 +11,7 @@ import pytest
 
 import dumpscan
 import samples
+from dumpscan.case import Options, open_case
 from dumpscan.errors import AbsentMemory, DamagedImage, UnsupportedImage
 from dumpscan.image import hibernation_memory
 from dumpscan.image.opened import OpenedImage
@@ -126,6 +127,18 @@ def test_windows_7(tmp_path: Path) -> None:
     assert "Windows 7" in case.info.description
     assert case.kernel.info.version == machine.truth["kernel"]["file_version"]
     assert case.kernel.info.found_by == "saved processor state"
+
+
+def test_with_its_page_file_it_says_what_a_complete_dump_says(tmp_path: Path) -> None:
+    machine = samples.build(profile="xpsp3-x86-pae", ram_mb=32, cycles=500, page_files=1, paged_out=0.2)
+    found = []
+    for container in ("hiberfil", "full"):
+        path = samples.write(machine, container, tmp_path / container)
+        beside = Path(f"{path}.pagefile0.sys")
+        found.append(open_case(path, Options(page_files=(beside,))).pools("pages"))
+    assert found[0].tags == found[1].tags
+    assert found[0].coverage == found[1].coverage
+    assert found[0].coverage.paged_pages == 1.0
 
 
 def test_the_shape_of_newer_windows_is_not_written() -> None:

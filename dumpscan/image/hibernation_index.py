@@ -116,7 +116,8 @@ class _Blocks:
         later = table.next > table.page and read_table(self.source, table.next, form) is not None
         stop = table.next * c.PAGE if later else self.source.size
         found, end, why = self.follow((table.page + 1) * c.PAGE, stop, table.pages, base)
-        if later and not why and (found > table.pages or self._mark(end, stop) is not None):
+        more = found > table.pages or (later and self._mark(end, stop) is not None)
+        if more and not why:
             why = "its blocks hold more pages than it lists, so that pages may lie at other addresses"
         return found, end, why
 

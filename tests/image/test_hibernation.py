@@ -329,6 +329,9 @@ def test_a_table_that_lists_fewer_pages_than_its_blocks_hold(opened: Opener) -> 
     first = padded(table([(100, 108)], following=21) + stored(FIRST))
     notes = opened(small(first, table([(7, 9)]), stored([7, 8]))).info.notes
     assert any("more pages than it lists" in note for note in notes)
+    whole = padded(table([(100, 116)], following=21) + stored(FIRST))
+    notes = opened(small(whole, table([(7, 8)]), stored([7, 8]))).info.notes
+    assert any("more pages than it lists" in note for note in notes)
 
 
 def test_a_range_of_a_trillion_pages_costs_nothing(opened: Opener) -> None:

@@ -42,6 +42,9 @@ KINDS: dict[str, tuple[str, str, str, dict[str, Any], Expected]] = {
     "elf": ("xpsp2-x86", "healthy", "elf32", {}, ABSENT),
     "lime": ("xpsp3-x86-pae", "leak", "lime", {"cycles": LEAK_CYCLES}, EXHIBITS),
     "raw": ("xpsp3-x86-pae", "no-tagging", "raw", {"cycles": LEAK_CYCLES, "paged_out": 0.0}, EXHIBITS),
+    "asleep": ("xpsp3-x86-pae", "leak", "hiberfil", {"cycles": LEAK_CYCLES}, EXHIBITS),
+    "saved": ("xpsp3-x86-pae", "healthy", "qemu", {}, ABSENT),
+    "small": ("xpsp3-x86-pae", "leak", "triage32", {"cycles": LEAK_CYCLES}, Expected("ok", "inconclusive")),
     "vmware": ("xpsp3-x86-pae", "leak", "vmware", {"cycles": LEAK_CYCLES}, EXHIBITS),
 }
 """Profile, scenario, container, options of the writer, and what is expected."""
@@ -139,7 +142,7 @@ def machines(archive: Archive, counts: dict[str, int]) -> None:
 
 def others(archive: Archive) -> None:
     """One of each other container; names say nothing about what is inside."""
-    for kind in ("elf", "lime", "raw"):
+    for kind in ("elf", "lime", "raw", "asleep", "saved", "small"):
         archive.linked(f"mixed/{kind}.txt", kind)
     memory = archive.linked("vm/machine.vmem", "vmware")
     state = image("vmware", archive._originals).with_suffix(".vmss")
@@ -155,7 +158,7 @@ def refused(archive: Archive, each: int) -> None:
         archive.other(f"notes/{number}.dmp", words.encode(), "skipped")
         # The signature of a crash dump without its second word.
         archive.other(f"broken/{number}.dmp", b"PAGE" + rng.randbytes(8188), "damaged")
-        archive.other(f"asleep/{number}.sys", b"hibr" + rng.randbytes(8188), "unsupported")
+        archive.other(f"packed/{number}.core", b"KDUMP   " + rng.randbytes(8184), "unsupported")
         archive.other(f"empty/{number}.dmp", b"", "skipped")
 
 

@@ -59,9 +59,12 @@ $(VENV)/home:
 	  "or name it: make PYTHON=/path/to/python" >&2; \
 	exit 1
 
-$(VENV)/runtime.stamp: requirements.lock pyproject.toml $(VENV)/home
+# No compiler is asked for: where requirements-speed.lock has no wheel, dumpscan's own code takes over.
+$(VENV)/runtime.stamp: requirements.lock requirements-speed.lock pyproject.toml $(VENV)/home
 	@echo "installing requirements.lock"
 	@$(PIP) -r requirements.lock
+	@$(PIP) --only-binary=:all: -r requirements-speed.lock 2>/dev/null || \
+	  echo "no wheel of libfwnt here: hibernation files are decompressed by dumpscan's own, slower code"
 	@$(PIP) --no-deps --no-build-isolation --editable .
 	@$(RUN) -m compileall -q dumpscan
 	@touch $@

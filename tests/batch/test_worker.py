@@ -27,7 +27,9 @@ def test_every_kind_is_judged(kind: str, originals: Path) -> None:
     assert document["verdict"]["code"] == (outcome.columns or {})["verdict"] == KINDS[kind][4].verdict
     assert document["image"]["path"] == outcome.job.key
     assert outcome.format == document["image"]["format"]
-    assert set(outcome.timings) == {"identify", "open", "kernel", "pools", "document"}
+    # A small dump holds no memory in which a kernel could be looked for.
+    phases = {"identify", "open", "pools", "document"} | ({"kernel"} if kind != "small" else set())
+    assert set(outcome.timings) == phases
     assert outcome.seconds >= sum(outcome.timings.values())
 
 

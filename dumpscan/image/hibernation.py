@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from functools import cache, partial
 
 import numpy as np
 
@@ -114,9 +115,11 @@ def _state_notes(signature: bytes) -> tuple[str, ...]:
 def _recognised(source: Source, zeroed: bool) -> _Read | None:
     """The form whose first table is borne out best by the blocks, the header and the processor state."""
     best: tuple[tuple[bool, bool, int, bool], _Read] | None = None
+    # Forms share their tables: a first table that lists all of memory is to be followed once, not for each.
+    fit_once = cache(partial(fit, source))
     for read in _possible(source, zeroed):
         form = read.form
-        exact, found = fit(source, read.table, form.ranges)
+        exact, found = fit_once(read.table, form.ranges)
         if not found:
             continue
         named = read.header is not None and int(read.header["LengthSelf"]) == form.length_self

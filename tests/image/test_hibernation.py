@@ -13,9 +13,12 @@ import dumpscan
 import samples
 from dumpscan.case import Options, open_case
 from dumpscan.errors import AbsentMemory, DamagedImage, UnsupportedImage
-from dumpscan.image import hibernation_memory
+from dumpscan.image import hibernation, hibernation_memory
+from dumpscan.image.c_hibernation import Ranges
+from dumpscan.image.hibernation_index import fit
 from dumpscan.image.opened import OpenedImage
 from dumpscan.image.recognise import open_image
+from dumpscan.image.source import Source
 from samples.containers.hibernation import SHAPES, write_hibernation
 from samples.machine import Machine
 from tests.image.writers import page
@@ -118,6 +121,23 @@ def test_an_instruction_pointer_that_leads_nowhere(
     kernel = dumpscan.open(path).kernel.info
     assert kernel.found_by == "KDBG scan"
     assert kernel.base == machines["x64"].truth["kernel"]["base"]
+
+
+def test_blocks_of_the_first_table_are_followed_once_for_all_forms_that_share_it(
+    machines: dict[str, Machine], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine in full use has all of its pages in one table: following it is what opening costs."""
+    asked = []
+
+    def counted(source: Source, page: int, ranges: Ranges) -> tuple[bool, int]:
+        asked.append((page, ranges))
+        return fit(source, page, ranges)
+
+    monkeypatch.setattr(hibernation, "fit", counted)
+    path = tmp_path / "hiberfil.sys"
+    write_hibernation(machines["x86"], path)
+    assert "Windows Vista x86" in open_image(path).info.description
+    assert asked and len(asked) == len(set(asked))
 
 
 def test_windows_7(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from dumpscan.errors import DamagedImage, ImageError, NotAnImage, UnreadableFile
 from dumpscan.image.recognise import HEAD, open_source, sniff
 from dumpscan.image.scratch import scratch_folder, sweep, write_sparse
 from dumpscan.image.source import is_address
-from dumpscan.image.unpack import NEED_SEEK, Entry, bomb, entries, peeked, translated
+from dumpscan.image.unpack import NEED_SEEK, Entry, Limits, bomb, entries, peeked, translated
 
 __all__ = ["KINDS", "Limits", "Member", "extract", "members", "sweep"]
 
@@ -30,20 +30,6 @@ _MAX_NAME = 200
 
 KINDS = frozenset(("gzip", "bzip2", "xz", "zstd", "zip", "7z", "tar", "cab"))
 """The kinds, as :func:`dumpscan.image.recognise.sniff` names them, that :func:`members` reads."""
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What unpacking may cost.
-
-    ``max_bytes`` of one member, ``max_ratio`` unpacked to packed bytes (not looked at below
-    ``free_bytes``), ``max_members`` of one container.
-    """
-
-    max_bytes: int = 64 << 30
-    max_ratio: float = 500.0
-    free_bytes: int = 256 << 20
-    max_members: int = 100_000
 
 
 @dataclass(frozen=True)
@@ -118,8 +104,7 @@ class _Container:
 
     def most(self, packed: int | None = None) -> int:
         """Bytes that ``packed`` ones (default: the whole file's) may become."""
-        packed = self._size if packed is None else packed
-        return max(self.limits.free_bytes, int(packed * self.limits.max_ratio))
+        return self.limits.most(self._size if packed is None else packed)
 
     def entries(self, stream: BinaryIO, kind: str, name: str) -> Iterator[tuple[int, Entry]]:
         """Numbered entries. :raises DamagedImage: there are too many of them."""

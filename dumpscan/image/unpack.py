@@ -19,6 +19,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, BinaryIO, NamedTuple, Protocol, cast
 
@@ -31,6 +32,24 @@ _CHUNK = 1 << 18
 # xz -9 needs 65 MiB; the format allows 4 GiB, which only a crafted file asks for.
 _XZ_MEMORY = 1 << 30
 _EXTRA = "install the extra: pip install 'dumpscan[archives]'"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What unpacking may cost.
+
+    ``max_bytes`` of one member, ``max_ratio`` unpacked to packed bytes (not looked at below
+    ``free_bytes``), ``max_members`` of one container.
+    """
+
+    max_bytes: int = 64 << 30
+    max_ratio: float = 500.0
+    free_bytes: int = 256 << 20
+    max_members: int = 100_000
+
+    def most(self, packed: int) -> int:
+        """Bytes that ``packed`` ones may become by their ratio."""
+        return max(self.free_bytes, int(packed * self.max_ratio))
 
 
 class Entry(NamedTuple):

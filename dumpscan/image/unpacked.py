@@ -27,9 +27,8 @@ def unpacked(source: Source, at: int, kind: str) -> Source:
     :raises DamagedImage: damaged, or it unpacks beyond the limits. :raises UnreadableFile: no room.
     :raises UnsupportedImage: a remote file, or the library of this kind is not installed.
     """
-    from dumpscan.image.archive import Limits
     from dumpscan.image.scratch import scratch_folder, write_sparse
-    from dumpscan.image.unpack import translated
+    from dumpscan.image.unpack import Limits, translated
 
     name = source.path.name
     if not isinstance(source.path, Path):
@@ -42,7 +41,7 @@ def unpacked(source: Source, at: int, kind: str) -> Source:
             f"{source.size:#x}; it is cut off or its header is damaged"
         )
     limits = Limits()
-    most = min(limits.max_bytes, max(limits.free_bytes, int(source.size * limits.max_ratio)))
+    most = min(limits.max_bytes, limits.most(source.size))
     with scratch_folder() as folder, translated(name), source.path.open("rb") as packed:
         packed.seek(at)
         with _plain(packed, kind, name, most) as stream:

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from dumpscan.errors import DamagedImage
-from dumpscan.image.archive import Limits
 from dumpscan.image.recognise import open_image
+from dumpscan.image.unpack import Limits
 from tests.image.writers import page
 
 MEMORY = b"".join(page(n) for n in range(8))
@@ -110,7 +110,7 @@ def test_lying_containers_are_damage(tmp_path: Path, content: bytes, word: str) 
 
 def test_a_compressed_bomb_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     limits = Limits(free_bytes=1 << 20, max_ratio=10.0)
-    monkeypatch.setattr("dumpscan.image.archive.Limits", lambda: limits)
+    monkeypatch.setattr("dumpscan.image.unpack.Limits", lambda: limits)
     path = tmp_path / "m.hpak"
     path.write_bytes(container(gzip.compress(bytes(4 << 20)), True))
     with pytest.raises(DamagedImage, match="bomb"):

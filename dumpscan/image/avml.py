@@ -18,9 +18,8 @@ import numpy as np
 from dumpscan.errors import DamagedImage, UnsupportedImage
 from dumpscan.image import c_lime
 from dumpscan.image.bitmap import MAX_PAGE
-from dumpscan.image.hibernation_index import Places
-from dumpscan.image.hibernation_memory import HibernationMemory
 from dumpscan.image.opened import Hints, OpenedImage
+from dumpscan.image.packed import PackedMemory, Places
 from dumpscan.image.physical import I64, U8
 from dumpscan.image.source import PAGE, Source
 from dumpscan.model import ImageInfo
@@ -65,8 +64,8 @@ def open_avml(source: Source) -> OpenedImage:
     return OpenedImage(source.path, info, Hints(), memory)
 
 
-class AvmlMemory(HibernationMemory):
-    """Pages in compressed blocks, found and kept as those of hibernation files are."""
+class AvmlMemory(PackedMemory):
+    """Pages in snappy frames."""
 
     def __init__(self, data: U8, places: Places, stored: I64, inflate: Callable[[Any, Any], int]) -> None:
         super().__init__(data, places)

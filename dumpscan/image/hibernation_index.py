@@ -16,6 +16,7 @@ import numpy as np
 
 from dumpscan.image import c_hibernation as c
 from dumpscan.image.bitmap import MAX_PAGE
+from dumpscan.image.packed import Places
 from dumpscan.image.physical import I64, U64
 from dumpscan.image.source import Source
 
@@ -39,22 +40,6 @@ class Table(NamedTuple):
     def pages(self) -> int:
         """Pages that it lists."""
         return int((self.end - self.start).sum())
-
-
-class Places(NamedTuple):
-    """Ranges ascending by page frame and disjoint; ``ordinal`` counts pages over all blocks.
-
-    Block ``k`` holds the pages ``first[k]`` to ``first[k] + pages[k]`` by ordinal, as ``size[k]``
-    bytes at file offset ``offset[k]``.
-    """
-
-    pfn: I64
-    length: I64
-    ordinal: I64
-    first: I64
-    pages: I64
-    offset: I64
-    size: I64
 
 
 class Index(NamedTuple):

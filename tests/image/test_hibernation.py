@@ -13,7 +13,7 @@ import dumpscan
 import samples
 from dumpscan.case import Options, open_case
 from dumpscan.errors import AbsentMemory, DamagedImage, UnsupportedImage
-from dumpscan.image import hibernation, hibernation_memory
+from dumpscan.image import hibernation, packed
 from dumpscan.image.c_hibernation import Ranges
 from dumpscan.image.hibernation_index import fit
 from dumpscan.image.opened import OpenedImage
@@ -418,10 +418,10 @@ def test_a_file_cut_in_its_first_table_is_told_by_what_fits_better(
 
 
 def test_the_cache_is_bounded(opened: Opener, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hibernation_memory, "CACHED_BLOCKS", 2)
+    monkeypatch.setattr(packed, "CACHED_BLOCKS", 2)
     numbers = list(range(100, 180))
     image = opened(small(table([(100, 180)]), *(stored(numbers[at : at + 16]) for at in range(0, 80, 16))))
-    assert isinstance(image.memory, hibernation_memory.HibernationMemory)
+    assert isinstance(image.memory, packed.PackedMemory)
     for _ in range(2):
         assert held(image, numbers[::-3]) == numbers[::-3]
         assert image.memory.cached_blocks == 2

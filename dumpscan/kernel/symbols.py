@@ -3,8 +3,9 @@
 Optional up to Windows 7, needed from Windows 8 on. Tables are volatility3's (ISF) or PDB files, which
 are converted; looked for by PDB name, GUID and age in folders given by the user, in
 ``DUMPSCAN_SYMBOLS`` and in an installed volatility3. A table must be this kernel's by its own word too
-and agree with KDBG on every variable that both name; one that does not is refused and said so.
-Nothing is ever written into these folders: a converted PDB is kept in the user's cache folder.
+and agree with the image (KDBG, or the dump's header) on every variable that both name; one that does
+not is refused and said so. Nothing is ever written into these folders: a converted PDB is kept in the
+user's cache folder.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import lzma
 import os
 import re
 import sys
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -41,7 +43,11 @@ _ALIASES = {"KiBugcheckData": "KiBugCheckData", "MmPagedPoolInformation": "MmPag
 Progress = Callable[[str, int, int], None]
 """Called as progress(what, done, total)."""
 
-_FAILURES = (OSError, EOFError, lzma.LZMAError, ValueError, KeyError, TypeError, AttributeError)
+_FAILURES = (
+    OSError, EOFError, lzma.LZMAError, zlib.error, ValueError, KeyError, TypeError, AttributeError,
+    OverflowError, RecursionError,
+)  # fmt: skip
+"""What a file that is damaged, or no symbol table, can raise on its way through decompressor and parser."""
 
 
 @record
@@ -66,7 +72,8 @@ def load(
     directories: Sequence[Path] = (),
     progress: Progress | None = None,
 ) -> SymbolTable:
-    """The symbols of the kernel at ``base``; ``known`` are KDBG's addresses, to agree with."""
+    """The symbols of the kernel at ``base``; ``known`` are the addresses that KDBG or, where that cannot
+    be read, the dump's header has, to agree with."""
     notes: list[str] = []
     if pdb is None:
         return SymbolTable(notes=_not_found(pdb, directories))
@@ -80,7 +87,7 @@ def load(
         if wrong:
             notes.append(f"symbol table {path.name} {wrong}; not used")
         elif differing:
-            notes.append(f"symbol table {path.name} disagrees with KDBG on {differing[0]}; not used")
+            notes.append(f"symbol table {path.name} disagrees with the image on {differing[0]}; not used")
         else:
             return SymbolTable(found, (*notes, f"symbols: {path.name}"), types)
     return SymbolTable(notes=(*notes, *(() if notes else _not_found(pdb, directories))))

@@ -38,7 +38,7 @@ def layout_with(types: Mapping[str, Any], build: int, arch: str, known: Layout |
         return known
     try:
         return _layout(types, build, known)
-    except (KeyError, TypeError, ValueError, AttributeError):
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
         return known  # A table without these types, or not in the usual form.
 
 

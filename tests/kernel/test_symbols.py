@@ -61,15 +61,23 @@ def test_table_that_disagrees_is_refused_by_name(tmp_path: Path) -> None:
     write_table(tmp_path, table({**RVAS, "PoolTrackTable": 0x85604}))
     found = symbols.load(PDB, BASE, {"PoolTrackTable": 0x8055C600}, [tmp_path])
     assert not found.symbols
-    assert "disagrees with KDBG on PoolTrackTable" in found.notes[0]
+    assert "disagrees with the image on PoolTrackTable" in found.notes[0]
 
 
-BROKEN = [b"", b"{", b"[]", b'{"symbols": 3}', b'{"symbols": {"a": {}}}', b"\xff" * 64]
+INFINITE = b'{"symbols": {"a": {"address": Infinity}}}'
+# A gzip header and bits that are no deflate stream: block type 3 does not exist.
+BROKEN_GZIP = gzip.compress(b"{}")[:10] + b"\x07" * 32
+BROKEN = [
+    (b"", ".json"), (b"{", ".json"), (b"[]", ".json"), (b'{"symbols": 3}', ".json"),
+    (b'{"symbols": {"a": {}}}', ".json"), (b"\xff" * 64, ".json"), (INFINITE, ".json"),
+    (b"[" * 200_000, ".json"), (BROKEN_GZIP, ".json.gz"), (b"BZh9" + b"x" * 64, ".json.bz2"),
+    (b"\xfd7zXZ\0" + b"x" * 64, ".json.xz"),
+]  # fmt: skip
 
 
-@pytest.mark.parametrize("content", BROKEN)
-def test_broken_table_is_a_note(tmp_path: Path, content: bytes) -> None:
-    write_table(tmp_path, content)
+@pytest.mark.parametrize(("content", "suffix"), BROKEN)
+def test_broken_table_is_a_note(tmp_path: Path, content: bytes, suffix: str) -> None:
+    write_table(tmp_path, content, suffix)
     found = symbols.load(PDB, BASE, {}, [tmp_path])
     assert not found.symbols
     assert "cannot be read" in found.notes[0]
@@ -287,6 +295,7 @@ def _without(name: str) -> dict[str, Any]:
         {},
         _without("_EPROCESS"),
         {**TYPES, "_POOL_TRACKER_TABLE": {"size": 0x20, "fields": TYPES["_POOL_TRACKER_TABLE"]["fields"]}},
+        {**TYPES, "_POOL_TRACKER_TABLE": {**TYPES["_POOL_TRACKER_TABLE"], "size": float("inf")}},
         {**TYPES, "_POOL_TRACKER_BIG_PAGES": 3},
         {**TYPES, "_POOL_TRACKER_BIG_PAGES": {**TYPES["_POOL_TRACKER_BIG_PAGES"], "size": 0x14}},
     ],

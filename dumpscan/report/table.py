@@ -81,10 +81,16 @@ def total_bytes(row: PoolRow) -> int:
 
 
 def pool_table(
-    title: str, rows: Sequence[PoolRow], stand_out: Collection[str] = (), *, narrow: bool = False
+    title: str,
+    rows: Sequence[PoolRow],
+    stand_out: Collection[str] = (),
+    *,
+    narrow: bool = False,
+    unread: Collection[str] = (),
 ) -> Table:
     """Return rows as PoolMon shows them; tags with blanks are quoted.
 
+    ``unread`` names pools of which no page was read: what a walk found of small blocks there is unknown.
     ``narrow`` fits 80 columns: a tracker's bytes include the big allocations, so these are left
     out; a walk knows no allocs and frees, so those are.
     """
@@ -100,6 +106,8 @@ def pool_table(
     cells = []
     for row in rows:
         shown = _cells(row)
+        if _is_unknown(row, unread):
+            shown |= {"Outstanding": figures.count(None), "Bytes": figures.count(None)}
         cells.append(tuple(shown[head] for head, _ in columns))
     marked = frozenset(index for index, row in enumerate(rows) if row.tag in stand_out)
     return Table(title, columns, tuple(cells), marked)
@@ -116,6 +124,22 @@ def _cells(row: PoolRow) -> dict[str, str]:
     return {head: text for (head, _), text in zip(_COLUMNS, texts, strict=True)}
 
 
+def _unread(pools: Pools) -> frozenset[str]:
+    """Pools of which no page was read."""
+    shares = {"paged": pools.coverage.paged_pages, "nonpaged": pools.coverage.nonpaged_pages}
+    return frozenset(name for name, share in shares.items() if share is None)
+
+
+def _is_unknown(row: PoolRow, unread: Collection[str]) -> bool:
+    """Is the row's zero no count? Large allocations stand in a table of their own, small blocks in pages."""
+    return row.source == "pages" and row.pool in unread and not row.outstanding
+
+
+def _fields(row: PoolRow, unread: Collection[str]) -> dict[str, Any]:
+    unknown = {"outstanding": None, "bytes": None} if _is_unknown(row, unread) else {}
+    return {**row._asdict(), **unknown}
+
+
 def render_pools(
     pools: Pools, output: str = "table", width: int = 80, rows: Sequence[PoolRow] | None = None
 ) -> str:
@@ -126,12 +150,13 @@ def render_pools(
     if output == "json":
         return json.render(pools)
     rows = pool_rows(pools.tags) if rows is None else rows
+    unread = _unread(pools)
     if output == "csv":
-        return "".join(csv_lines(PoolRow._fields, (row._asdict() for row in rows)))
+        return "".join(csv_lines(PoolRow._fields, (_fields(row, unread) for row in rows)))
     if output == "jsonl":
-        return "".join(json.line(row._asdict()) for row in rows)
+        return "".join(json.line(_fields(row, unread)) for row in rows)
     title = f"{pools.image.path}: {len(pools.tags):,} tags from {_SOURCES.get(pools.source, pools.source)}"
-    lines = plain.table_lines(pool_table(printable(title), rows), max(width, 100))
+    lines = plain.table_lines(pool_table(printable(title), rows, unread=unread), max(width, 100))
     return "\n".join([*lines, *(printable(note) for note in pools.notes)]) + "\n"
 
 

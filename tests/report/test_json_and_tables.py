@@ -7,7 +7,7 @@ import io
 import json as reference
 import time
 
-from dumpscan.model import BigUse, Pool, Pools, PoolUse, TagUse, Verdict, from_dict
+from dumpscan.model import BigUse, Coverage, Pool, Pools, PoolUse, TagUse, Verdict, from_dict
 from dumpscan.report import json, table
 from tests.report.documents import IMAGE, KERNEL, TAGS, WALKED, pools, verdict
 
@@ -91,6 +91,20 @@ def test_unknown_counters_are_empty_in_csv_null_in_jsonl_and_a_dash_in_the_table
     shown = table.render_pools(walked).splitlines()
     assert shown[1].split()[-2:] == ["Big", "bytes"]
     assert shown[2].split() == ["'Pp", "'", "paged", "-", "-", "18,067", "1,588,880", "87", "2", "8,192"]
+
+
+def test_small_blocks_of_pools_without_a_page_read_are_unknown_not_none() -> None:
+    """As of Windows 8 and later: large allocations by their table, of small blocks nothing is known."""
+    large = TagUse("VMhg", PoolUse(big=BigUse(0, 0)), PoolUse(big=BigUse(1, 69632)), "pages")
+    unread = Pools(IMAGE, KERNEL, "pages", (large,))
+    shown = table.render_pools(unread).splitlines()[2].split()
+    assert shown == ["VMhg", "nonpaged", "-", "-", "-", "-", "-", "1", "69,632"]
+    row = next(csv.DictReader(io.StringIO(table.render_pools(unread, "csv"))))
+    assert (row["outstanding"], row["bytes"], row["big_bytes"]) == ("", "", "69632")
+    line = reference.loads(table.render_pools(unread, "jsonl"))
+    assert line["outstanding"] is None and line["bytes"] is None
+    walked = Pools(IMAGE, KERNEL, "pages", (large,), Coverage(nonpaged_pages=0.5))
+    assert reference.loads(table.render_pools(walked, "jsonl"))["outstanding"] == 0
 
 
 def test_control_characters_of_tags_are_escaped_in_tables_and_csv() -> None:

@@ -76,7 +76,7 @@ class LazyGroup(click.Group):
 def cli() -> None:
     """Say from a Windows memory image what ate the kernel's pool, and whether it is KB950162.
 
-    Reads crash dumps, raw images, ELF cores, LiME and VMware memory; offline, without symbols.
+    Reads crash dumps, hibernation files, raw memory and saved virtual machines; offline, without symbols.
     """
 
 

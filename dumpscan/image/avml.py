@@ -49,7 +49,9 @@ def open_avml(source: Source) -> OpenedImage:
     memory = AvmlMemory(source.data, places, stored, inflate)
     present = int(places.length.sum())
     if not present:
-        raise DamagedImage(f"{source.path.name}: an AVML image without memory; it is cut off or damaged")
+        raise DamagedImage(
+            f"{source.path.name}: an AVML image without memory; it is cut off or damaged, copy it again"
+        )
     cut = () if whole else ("the image ends inside a range of memory",)
     info = ImageInfo(
         path=str(source.path),

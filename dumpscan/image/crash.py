@@ -66,7 +66,7 @@ def dump_type(header: CrashHeader) -> tuple[int, list[str]]:
         raise DamagedImage(
             f"{header.source.path.name}: DumpType at file offset {header.offset_of('DumpType'):#x} is "
             f"{int(header.fields['DumpType']):#x} and no page bitmap, run list or small-dump block follows "
-            "the header; the header is damaged"
+            "the header; the header is damaged, copy it again"
         )
     said = "absent" if claimed is None else f"{claimed:#x}"
     return found, [f"DumpType in the header is {said}; the structure shows type {found}"]
@@ -99,7 +99,7 @@ def _full_runs(header: CrashHeader, notes: list[str]) -> tuple[I64, I64, int, in
             raise DamagedImage(
                 f"{header.source.path.name}: NumberOfPages at file offset "
                 f"{header.offset_of('NumberOfPages'):#x} is {declared:#x}, but the runs hold {total:#x} "
-                "pages and the file fewer; the run list is damaged"
+                "pages and the file fewer; the run list is damaged, copy it again"
             )
         notes.append(f"NumberOfPages in the header is {declared:#x}, the runs hold {total:#x} pages")
     return base, count, header.size, total
@@ -113,7 +113,9 @@ def _run_table(header: CrashHeader) -> tuple[I64, I64]:
     if number is None or number == 0:
         raise DamagedImage(f"{where} is absent; without the run list no page of a complete dump can be found")
     if number > limit:
-        raise DamagedImage(f"{where} is {number:#x}, but at most {limit} fit; the header is damaged")
+        raise DamagedImage(
+            f"{where} is {number:#x}, but at most {limit} fit; the header is damaged, copy it again"
+        )
     layout = c_crash.RUN64 if header.wide else c_crash.RUN32
     table = header.source.table(layout, runs_at, number, "the run list")
     base, count = table["BasePage"].astype(np.uint64), table["PageCount"].astype(np.uint64)
@@ -124,7 +126,7 @@ def _run_table(header: CrashHeader) -> tuple[I64, I64]:
         raise DamagedImage(
             f"{header.source.path.name}: run {k} at file offset {runs_at + k * layout.itemsize:#x} (page "
             f"{int(base[k]):#x}, {int(count[k]):#x} pages) is impossible or overlaps the run before it; "
-            "the header is damaged"
+            "the header is damaged, copy it again"
         )
     return base.astype(np.int64), count.astype(np.int64)
 
@@ -136,7 +138,7 @@ def _bitmap_runs(header: CrashHeader, kind: int, notes: list[str]) -> tuple[I64,
     if mark not in (b"SDMPDUMP", b"FDMPDUMP"):
         raise DamagedImage(
             f"{source.path.name}: dump type {kind} needs a page bitmap at file offset {at:#x}, which holds "
-            f"{mark!r}; the dump is damaged or cut off"
+            f"{mark!r}; the dump is damaged or cut off, copy it again"
         )
     older = kind == c_crash.TYPE_SUMMARY
     form = read_form(source, at, header.wide, prefer_older=older)

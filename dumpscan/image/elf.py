@@ -34,7 +34,10 @@ def open_elf(source: Source) -> OpenedImage:
     ident = source.take(0, 16)
     wide = len(ident) == 16 and ident[4] == c_elf.CLASS64
     if len(ident) < 16 or ident[4] not in (c_elf.CLASS32, c_elf.CLASS64):
-        raise DamagedImage(f"{source.path.name}: ELF class at file offset 0x4 is neither 32 nor 64 bit")
+        raise DamagedImage(
+            f"{source.path.name}: ELF class at file offset 0x4 is neither 32 nor 64 bit; "
+            "the file is damaged, copy it again"
+        )
     if ident[5] != c_elf.LITTLE_ENDIAN:
         raise UnsupportedImage(
             f"{source.path.name}: an ELF file of a big-endian machine, which ran no Windows"
@@ -89,7 +92,7 @@ def _program_headers(source: Source, head: np.void, wide: bool) -> np.ndarray[An
         if not int(head["e_shoff"]):
             raise DamagedImage(
                 f"{source.path.name}: e_phnum at file offset {where:#x} refers to a section header, but "
-                "there is none; the ELF header is damaged"
+                "there is none; the ELF header is damaged, copy it again"
             )
         section = source.record(
             c_elf.SHDR64 if wide else c_elf.SHDR32, int(head["e_shoff"]), "the first ELF section header"
@@ -98,12 +101,12 @@ def _program_headers(source: Source, head: np.void, wide: bool) -> np.ndarray[An
     if count > _MAX_HEADERS:
         raise DamagedImage(
             f"{source.path.name}: the ELF header claims {count} program headers (e_phnum at file offset "
-            f"{where:#x}); the header is damaged"
+            f"{where:#x}); the header is damaged, copy it again"
         )
     if count and int(head["e_phentsize"]) != kind.itemsize:
         raise DamagedImage(
             f"{source.path.name}: e_phentsize is {int(head['e_phentsize'])}, not {kind.itemsize}; the ELF "
-            "header is damaged"
+            "header is damaged, copy it again"
         )
     return source.table(kind, at, count, "the ELF program header table")
 

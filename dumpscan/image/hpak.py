@@ -31,7 +31,8 @@ def open_hpak(source: Source) -> OpenedImage:
     memory = sections.get(c_hpak.MEMORY)
     if memory is None:
         raise DamagedImage(
-            f"{source.path.name}: an HPAK container without a memory section; it is cut off or damaged"
+            f"{source.path.name}: an HPAK container without a memory section; "
+            "it is cut off or damaged, copy it again"
         )
     size, at = int(memory["Length"]), int(memory["Offset"])
     if memory["Compressed"]:
@@ -45,7 +46,7 @@ def open_hpak(source: Source) -> OpenedImage:
     if not present or expected > MAX_PAGE:
         raise DamagedImage(
             f"{source.path.name}: the HPAK memory section claims {size:#x} bytes at file offset {at:#x} "
-            f"of a file of {source.size:#x}; it is cut off or damaged"
+            f"of a file of {source.size:#x}; it is cut off or damaged, copy it again"
         )
     has_page_file = c_hpak.PAGE_FILE in sections
     info = ImageInfo(

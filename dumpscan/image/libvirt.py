@@ -44,7 +44,7 @@ def open_libvirt(source: Source) -> OpenedImage:
     if start >= source.size or (form and form not in c_qemu.SAVE_PACKED):
         raise DamagedImage(
             f"{name}: the libvirt save header claims {size:#x} bytes of XML (file offset 0x14) and format "
-            f"{form} (0x1c), but the file has {source.size:#x} bytes; it is cut off or damaged"
+            f"{form} (0x1c), but the file has {source.size:#x} bytes; it is cut off or damaged, copy it again"
         )
     return _opened(source, start, form)
 

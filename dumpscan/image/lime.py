@@ -72,5 +72,6 @@ def _chunks(source: Source) -> tuple[list[tuple[int, int, int]], int]:
 
 def _damaged(source: Source, at: int, what: str) -> DamagedImage:
     return DamagedImage(
-        f"{source.path.name}: the LiME chunk at file offset {at:#x} {what}; the image is damaged"
+        f"{source.path.name}: the LiME chunk at file offset {at:#x} {what}; "
+        "the image is damaged, copy it again"
     )

@@ -68,7 +68,8 @@ def _read(source: Source, start: int) -> Stream:
     head = source.take(start, 8)
     if head[:4] != c_qemu.STREAM_MAGIC:
         raise DamagedImage(
-            f"{source.path.name}: no QEMU stream (QEVM) at file offset {start:#x}; it is damaged"
+            f"{source.path.name}: no QEMU stream (QEVM) at file offset {start:#x}; "
+            "it is damaged, copy it again"
         )
     if head[4:] != c_qemu.STREAM_VERSION.to_bytes(4, "big"):
         raise UnsupportedImage(
@@ -82,7 +83,8 @@ def _read(source: Source, start: int) -> Stream:
         whole = False
     if not walk.records.runs().pfn.size:
         raise DamagedImage(
-            f"{source.path.name}: a QEMU savevm stream without memory; it is cut off or damaged"
+            f"{source.path.name}: a QEMU savevm stream without memory; "
+            "it is cut off or damaged, copy it again"
         )
     return Stream(walk.records, walk.machine, whole)
 
@@ -119,9 +121,11 @@ class _Walk:
             else:
                 raise DamagedImage(
                     f"{self._source.path.name}: an unknown section {mark:#x} at file offset {at - 1:#x}; the "
-                    "stream is damaged"
+                    "stream is damaged, copy it again"
                 )
-        raise DamagedImage(f"{self._source.path.name}: more than {_MAX_SECTIONS} sections; it is damaged")
+        raise DamagedImage(
+            f"{self._source.path.name}: more than {_MAX_SECTIONS} sections; it is damaged, copy it again"
+        )
 
     def _section(self, at: int, mark: int) -> tuple[int, bytes]:
         """The section whose number is at ``at``: the offset behind its content, and its name."""
@@ -146,7 +150,7 @@ class _Walk:
             if size >= _SKIPPED:
                 raise DamagedImage(
                     f"{self._source.path.name}: the section {name.decode('ascii', 'replace')!r} before file "
-                    f"offset {at:#x} has no end; the stream is damaged"
+                    f"offset {at:#x} has no end; the stream is damaged, copy it again"
                 )
             size *= 4
         return at + found
@@ -157,7 +161,7 @@ class _Walk:
         if name != c_qemu.CAPABILITIES:
             raise DamagedImage(
                 f"{self._source.path.name}: an unknown subsection {name!r} before file offset {at:#x}; the "
-                "stream is damaged"
+                "stream is damaged, copy it again"
             )
         count, at = self._u32(at + 4), at + 8
         for _ in range(min(count, 256)):

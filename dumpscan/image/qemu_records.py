@@ -127,7 +127,8 @@ class Records:
             at += self.blocks[block]
         if at > MAX_PAGE * PAGE or any(offset % PAGE for offset in (at, *self.base.values())):
             raise DamagedImage(
-                f"{self._name}: the stream claims {at:#x} bytes of RAM, which no machine has; it is damaged"
+                f"{self._name}: the stream claims {at:#x} bytes of RAM, which no machine has; "
+                "it is damaged, copy it again"
             )
 
     @property
@@ -157,7 +158,7 @@ class Records:
         if highest >= self._bytes:
             raise DamagedImage(
                 f"{self._name}: a page record near file offset {at:#x} lies outside its RAM block of "
-                f"{self._bytes:#x} bytes; the stream is damaged"
+                f"{self._bytes:#x} bytes; the stream is damaged, copy it again"
             )
 
     def _add(self, pfn: int, count: int, offset: int, fill: int) -> None:
@@ -226,5 +227,5 @@ class Records:
                 )
         return DamagedImage(
             f"{self._name}: a page record with unknown flags {flags:#x} at file offset {at:#x}; the stream "
-            "is damaged"
+            "is damaged, copy it again"
         )

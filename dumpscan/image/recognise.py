@@ -91,7 +91,7 @@ def _refuse(source: Source, kind: str) -> None:
     if kind == "crash-broken":
         raise DamagedImage(
             f"{source.path.name}: begins like a Windows crash dump, but holds {source.take(4, 4)!r} at file "
-            "offset 0x4 instead of DUMP or DU64; the header is damaged"
+            "offset 0x4 instead of DUMP or DU64; the header is damaged, copy it again"
         )
     if kind == "hiberlink":
         from dumpscan.image.hibernation import refuse_link

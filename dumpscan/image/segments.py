@@ -58,7 +58,7 @@ def _ordered(source: Source, extents: Extents, what: str) -> tuple[I64, I64, I64
         raise DamagedImage(
             f"{source.path.name}: {what} {int(k)} at physical {int(extents.address[k]):#x} with "
             f"{int(extents.size[k]):#x} bytes at file offset {int(extents.offset[k]):#x} is beyond any "
-            "machine's memory; the header is damaged"
+            "machine's memory; the header is damaged, copy it again"
         )
     order = np.argsort(extents.address, kind="stable")
     address, size, offset = (column[order].astype(np.int64) for column in extents)
@@ -67,7 +67,7 @@ def _ordered(source: Source, extents: Extents, what: str) -> tuple[I64, I64, I64
         k = int(bad[0])
         raise DamagedImage(
             f"{source.path.name}: the {what}s at file offsets {int(offset[k]):#x} and {int(offset[k + 1]):#x}"
-            f" both claim physical {int(address[k + 1]):#x}; the header is damaged"
+            f" both claim physical {int(address[k + 1]):#x}; the header is damaged, copy it again"
         )
     return _joined(address, size, offset)
 

@@ -49,7 +49,7 @@ class Source:
         if offset < 0 or count < 0 or end > self.size:
             raise DamagedImage(
                 f"{self.path.name}: {what} at file offset {offset:#x} needs {count * kind.itemsize:#x} bytes,"
-                f" but the file ends at {self.size:#x}; it is cut off or its header is damaged"
+                f" but the file ends at {self.size:#x}; it is cut off or its header is damaged, copy it again"
             )
         return self.data[offset:end].view(kind)
 

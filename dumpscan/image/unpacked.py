@@ -38,7 +38,7 @@ def unpacked(source: Source, at: int, kind: str) -> Source:
     if at >= source.size:
         raise DamagedImage(
             f"{name}: the compressed memory begins at file offset {at:#x}, but the file ends at "
-            f"{source.size:#x}; it is cut off or its header is damaged"
+            f"{source.size:#x}; it is cut off or its header is damaged, copy it again"
         )
     limits = Limits()
     most = min(limits.max_bytes, limits.most(source.size))

@@ -137,12 +137,15 @@ def _scaled(
 
 
 def _assumed(pages: int, state_name: str | None) -> tuple[tuple[Region, ...], tuple[str, ...]]:
-    """The usual layout when no state file lists regions."""
+    """The layout when no state file lists regions: with one, addresses as they are (volatility v2,
+    LeechCore); without, the hole that machines with so much memory have."""
     below = c_vmware.HOLE_START // c_vmware.PAGE
     if pages <= below:
         return (Region(0, 0, pages),), ()
-    why = f"{state_name} lists no memory regions" if state_name else "no .vmss or .vmsn beside it"
-    note = f"{why}: memory beyond 3 GB is assumed to continue at 4 GB"
+    if state_name:
+        note = f"{state_name} lists no memory regions: memory is taken to lie at the addresses of the file"
+        return (Region(0, 0, pages),), (note,)
+    note = "no .vmss or .vmsn beside it: memory beyond 3 GB is assumed to continue at 4 GB"
     above = Region(c_vmware.HOLE_END // c_vmware.PAGE, below, pages - below)
     return (Region(0, 0, below), above), (note,)
 

@@ -80,7 +80,7 @@ def _groups(source: Source) -> dict[bytes, int]:
     if count > _MAX_GROUPS:
         raise DamagedImage(
             f"{source.path.name}: the VMware state header claims {count:#x} groups (file offset 0x8); "
-            "the file is damaged"
+            "the file is damaged, copy it again"
         )
     table = source.table(c_vmware.GROUP, c_vmware.HEADER.itemsize, count, "the VMware group table")
     return {bytes(group["Name"]): int(group["Offset"]) for group in table}
@@ -96,7 +96,7 @@ def _tags(source: Source, start: int | None) -> Iterator[Tag]:
         if len(head) < 2:
             raise DamagedImage(
                 f"{source.path.name}: a VMware tag at file offset {at:#x} lies beyond the end of the file "
-                f"({source.size:#x}); the file is damaged or cut off"
+                f"({source.size:#x}); the file is damaged or cut off, copy it again"
             )
         if head == b"\0\0":
             return
@@ -130,7 +130,8 @@ def _regions(source: Source, numbers: dict[tuple[bytes, tuple[int, ...]], int]) 
     count = numbers.get((b"regionsCount", ()), 0)
     if count > _MAX_REGIONS:
         raise DamagedImage(
-            f"{source.path.name}: the VMware state claims {count:#x} memory regions; it is damaged"
+            f"{source.path.name}: the VMware state claims {count:#x} memory regions; "
+            "it is damaged, copy it again"
         )
     regions = []
     for index in range(count):
@@ -138,7 +139,7 @@ def _regions(source: Source, numbers: dict[tuple[bytes, tuple[int, ...]], int]) 
         if not all(key in numbers for key in keys):
             raise DamagedImage(
                 f"{source.path.name}: the VMware state names {count} memory regions, but region {index} is "
-                "missing; the file is damaged"
+                "missing; the file is damaged, copy it again"
             )
         regions.append(Region(*(numbers[key] for key in keys)))
     return tuple(regions)

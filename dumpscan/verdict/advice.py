@@ -50,7 +50,7 @@ def install(row: FixRow | None, kernel: KernelInfo) -> str:
     if row is None:
         return (
             f"Install hotfix {article.id} ({article.url}) for this service pack and restart. Which of the "
-            "article's kernel files applies could not be told (PAE or processor count unknown)."
+            f"article's kernel files applies could not be told{_untold(kernel)}."
         )
     text = (
         f"Install hotfix {article.id}: {row.file} {row.version}, {row.size:,} bytes, {row.date} {row.time} "
@@ -62,6 +62,16 @@ def install(row: FixRow | None, kernel: KernelInfo) -> str:
     if shipped:
         text += f" Packages: {', '.join(shipped)}."
     return text + " Until then, stop what loads and unloads drivers repeatedly; a restart empties the pool."
+
+
+def _untold(kernel: KernelInfo) -> str:
+    """Which of the two facts is missing that tell an x86 kernel's file."""
+    open_questions = [
+        what
+        for what, known in (("PAE", kernel.pae), ("uniprocessor or multiprocessor", kernel.multiprocessor))
+        if known is None
+    ]
+    return f" (unknown: {', '.join(open_questions)})" if open_questions else ""
 
 
 def absent(

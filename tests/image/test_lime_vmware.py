@@ -110,6 +110,22 @@ def test_a_big_vmem_alone_says_that_its_layout_is_assumed(tmp_path: Path) -> Non
         opened.memory.read(0xC0001000, 4)
 
 
+def test_a_state_file_without_regions_means_one_to_one(tmp_path: Path) -> None:
+    """facts/dump-formats.md 6: regionsCount 0 or absent."""
+    path = vmem(tmp_path / "vista.vmem")
+    (tmp_path / "vista.vmss").write_bytes(vmware_state(vmware_tag(b"regionsCount", bytes(4))))
+    with path.open("r+b") as file:
+        file.truncate(0xC0000000 + 0x2000)
+        file.seek(0xC0001000)
+        file.write(page(0xBEEF))
+    opened = open_image(path)
+    assert opened.memory is not None
+    assert "vista.vmss lists no memory regions" in opened.info.notes[0]
+    assert opened.memory.read(0xC0001000, 4096) == page(0xBEEF)
+    with pytest.raises(AbsentMemory):
+        opened.memory.read(0x1_0000_1000, 4)
+
+
 @pytest.mark.parametrize("suffix", [".vmss", ".vmsn"])
 @pytest.mark.parametrize("ask_for", ["memory", "state"])
 def test_a_state_file_maps_the_vmem(tmp_path: Path, suffix: str, ask_for: str) -> None:

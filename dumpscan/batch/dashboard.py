@@ -1,13 +1,16 @@
 """A store as a folder of HTML pages: ``index.html`` and one page for each image.
 
 Pages are written by several processes, each with a connection of its own. A page that is already
-there and newer than its image's row is left alone, so that a dashboard follows a growing store.
+there and newer than its image's row is left alone, so that a dashboard follows a growing store. A
+stamp tells which store and version the pages are of; it is gone while pages of another are replaced,
+so that a run that was stopped never leaves a mixture that counts as whole.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
@@ -30,6 +33,7 @@ _IMAGES = """SELECT i.id, i.path, i.status, i.reason, i.seconds, r.verdict, r.su
 _MOST_TAGS = 60
 _CHUNK = 64
 _STAMP = ".written-by"
+_NUMBERED = re.compile(r"\d{6,}\.html")
 
 
 def write(store: Path, folder: Path, progress: Progress | None = None, *, contents: bool = True) -> int:
@@ -42,10 +46,13 @@ def write(store: Path, folder: Path, progress: Progress | None = None, *, conten
     with closing(read_store(store)) as connection:
         images = [Image(*row) for row in connection.execute(_IMAGES)]
         analysed = dict(connection.execute("SELECT id, analysed FROM images"))
+        first_run = connection.execute("SELECT min(started) FROM runs").fetchone()[0]
+    how = "" if contents else " without contents"
+    maker = f"{__version__}{how} of {store.resolve()} begun {first_run}"
     try:
         (folder / FOLDER).mkdir(parents=True, exist_ok=True)
-        maker = __version__ if contents else f"{__version__} without contents"
-        due = [image for image in images if not _fresh(folder, image, analysed[image.number], maker)]
+        kept = _begin(folder / FOLDER, maker, images)
+        due = [image for image in images if not (kept and _fresh(folder, image, analysed[image.number]))]
         _pages(partial(write_pages, store, folder, contents=contents), due, progress)
         _replace(folder / INDEX, overview(images, str(store), f"dumpscan {__version__}"))
         (folder / FOLDER / _STAMP).write_text(maker, encoding="utf-8")
@@ -54,14 +61,29 @@ def write(store: Path, folder: Path, progress: Progress | None = None, *, conten
     return len(due)
 
 
-def _fresh(folder: Path, image: Image, analysed: str | None, maker: str) -> bool:
-    """Was the page written by this version in this way, after the image was analysed?"""
-    stamp, page = folder / FOLDER / _STAMP, folder / image.page
-    if analysed is None or not page.is_file() or not stamp.is_file():
+def _begin(pages: Path, maker: str, images: Sequence[Image]) -> bool:
+    """Are pages that are there of this store, version and way? Those of images it lacks are removed."""
+    stamp = pages / _STAMP
+    if not stamp.is_file():
+        return False
+    kept = stamp.read_text(encoding="utf-8", errors="replace") == maker
+    if not kept:
+        stamp.unlink()
+    names = {Path(image.page).name for image in images}
+    for page in pages.glob("*.html"):
+        if _NUMBERED.fullmatch(page.name) and page.name not in names:
+            page.unlink()
+    return kept
+
+
+def _fresh(folder: Path, image: Image, analysed: str | None) -> bool:
+    """Was the page written after the image was analysed?"""
+    page = folder / image.page
+    if analysed is None or not page.is_file():
         return False
     when = datetime.fromisoformat(analysed.replace("Z", "+00:00")).timestamp()
     # Times in the store are cut to seconds: a page of the same second may be older than the row.
-    return page.stat().st_mtime > when + 1 and stamp.read_text(encoding="utf-8") == maker
+    return page.stat().st_mtime > when + 1
 
 
 def _pages(

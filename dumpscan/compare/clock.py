@@ -26,11 +26,19 @@ def text(when: datetime) -> str:
 
 
 def boot_time(machine: Machine) -> datetime | None:
-    """System time minus uptime; None where one is unknown."""
+    """System time minus uptime; None where one is unknown or no clock shows the result."""
     when = moment(machine.system_time)
     if when is None or machine.uptime_seconds is None:
         return None
-    return when - timedelta(seconds=machine.uptime_seconds)
+    return moved(when, -machine.uptime_seconds)
+
+
+def moved(when: datetime, seconds: float) -> datetime | None:
+    """The time so many seconds later; None beyond the years 1 to 9999 (times are read from images)."""
+    try:
+        return when + timedelta(seconds=seconds)
+    except (OverflowError, ValueError):
+        return None
 
 
 def in_order(verdicts: Sequence[Verdict]) -> list[Verdict]:

@@ -8,7 +8,6 @@ not be held against the kernel's own counters.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
 
 from dumpscan.compare import clock
 from dumpscan.model import Pool, PoolLimits, PoolUse, TagUse, Verdict
@@ -135,8 +134,9 @@ def _pool(
         return PoolGrowth(tuple(points), text=none)
     left = hours_to_full(hours, points, line)
     last = clock.moment(verdicts[-1].machine.system_time)
-    when = clock.text(last + timedelta(hours=left)) if left is not None and last is not None else None
-    return PoolGrowth(tuple(points), line.slope, line, when, left, _words(line, left, points[-1]))
+    when = clock.moved(last, left * 3600) if left is not None and last is not None else None
+    at = clock.text(when) if when is not None else None
+    return PoolGrowth(tuple(points), line.slope, line, at, left, _words(line, left, points[-1]))
 
 
 def hours_to_full(hours: Sequence[float], points: Sequence[PoolLimits], line: Fit) -> float | None:

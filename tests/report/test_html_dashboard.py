@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -101,6 +102,32 @@ def test_only_what_changed_is_written_again(store: Path, folder: Path) -> None:
         connection.execute("UPDATE images SET analysed = '2099-01-01T00:00:00Z' WHERE id = 2")
     connection.close()
     assert writer.write(store, folder) == 1
+
+
+def test_pages_of_another_store_or_of_a_run_that_was_stopped_are_not_kept(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tmp_path / "other.sqlite"
+    shutil.copy(store, other)
+    with sqlite3.connect(other) as connection:
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("DELETE FROM images WHERE id = 2")
+    connection.close()
+    folder = tmp_path / "pages"
+    writer.write(store, folder)
+    assert writer.write(other, folder) == len(IMAGES) - 1
+    assert not (folder / "images" / "000002.html").exists()
+    # A run with contents that is stopped half way leaves no page to a run without contents.
+    writer.write(other, folder, contents=False)
+    monkeypatch.setattr(writer, "overview", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        writer.write(other, folder)
+    monkeypatch.undo()
+    assert writer.write(other, folder, contents=False) == len(IMAGES) - 1
+
+
+def stopped(*_: object) -> str:
+    raise KeyboardInterrupt
 
 
 def test_the_command_needs_a_folder(store: Path, tmp_path: Path) -> None:

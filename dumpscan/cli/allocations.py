@@ -81,6 +81,7 @@ def command(
     wanted = Filter(tags, min_size, pool, big or None)
     with open_for(image, quiet=quiet, symbols=symbols, output=output, page_files=page_files) as case:
         _say_what_is_left_out(case, wanted)
+        _say_what_is_experimental(case)
         found = _largest(_blocks(case, wanted), top)
         if extract is not None:
             from dumpscan.cli.extract import extract_blocks
@@ -99,6 +100,12 @@ def _say_what_is_left_out(case: Case, wanted: Filter) -> None:
     if not case.kernel.symbols:
         for note in case.kernel.info.notes:
             click.echo(f"dumpscan: note: {note}", err=True)
+
+
+def _say_what_is_experimental(case: Case) -> None:
+    """The rows have no place for notes."""
+    for note in case.kernel.info.notes if case.kernel.info.arch == "ia64" else ():
+        click.echo(f"dumpscan: note: {note}", err=True)
 
 
 def _blocks(case: Case, wanted: Filter) -> Iterator[Block]:

@@ -105,4 +105,10 @@ def _notes(
         notes.append("figures are estimates from samples of pages: changes and rates have the errors of both")
     elif sources == {"pages"}:
         notes.append("figures come from walking pages: they count resident blocks only")
-    return tuple(notes)
+    return (*notes, *_experimental(verdicts))
+
+
+def _experimental(verdicts: Sequence[Verdict]) -> list[str]:
+    """What the kernels' own notes say of how far the figures can be trusted: Itanium's do."""
+    said = (note for verdict in verdicts if verdict.kernel.arch == "ia64" for note in verdict.kernel.notes)
+    return sorted({note for note in said if "experimental" in note})

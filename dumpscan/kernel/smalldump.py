@@ -71,6 +71,10 @@ def claimed_machine(hints: Hints) -> Machine:
 def _kernel(hints: Hints, triage: Triage) -> KernelInfo:
     memory = BlockMemory(triage.blocks)
     notes: list[str] = []
+    if hints.arch == "ia64":
+        from dumpscan.kernel.itanium import EXPERIMENTAL
+
+        notes.append(EXPERIMENTAL)
     block = _debugger_data(memory, hints, notes)
     listed = _listed(triage.drivers, block, notes)
     base = int(listed.base, 16) if listed else block.kern_base if block else None

@@ -16,6 +16,7 @@ import pytest
 import dumpscan
 import samples
 from dumpscan.errors import KernelNotFound
+from dumpscan.kernel.itanium import EXPERIMENTAL
 from dumpscan.kernel.layouts import VISTA_IA64, W2003_IA64, Layout
 from dumpscan.pool.chains import Chains, ChainWalker, KeyFormat
 from dumpscan.records import replace
@@ -138,6 +139,25 @@ def test_the_output_says_that_it_is_experimental(
     assert "IA64, experimental" in table.render_pools(case.pools())
     # In the document within the page, and where it is read.
     assert html.render(result).count("IA64, experimental") == 2
+
+
+def test_outputs_without_notes_of_the_kernel_say_so_too(machine: samples.Machine, tmp_path: Path) -> None:
+    from click.testing import CliRunner
+
+    from dumpscan.cli import allocations
+    from dumpscan.compare.build import compare
+    from dumpscan.report import compare as shown
+    from dumpscan.report import text
+
+    path = samples.write(machine, "kernel", tmp_path / "a.dmp")
+    verdict = dumpscan.open(path).verdict()
+    compared = compare([verdict, verdict])
+    assert [note for note in compared.notes if "IA64, experimental" in note] == [EXPERIMENTAL]
+    assert "IA64, experimental" in " ".join(shown.render(compared).split())
+    listed = CliRunner().invoke(allocations.command, [str(path), "--big"])
+    assert listed.exit_code == 0 and "note: IA64, experimental" in listed.stderr
+    small = dumpscan.open(samples.write(machine, "triage", tmp_path / "b.dmp"))
+    assert "IA64, experimental" in " ".join(text.render(small.verdict()).split())
 
 
 @pytest.mark.parametrize("container", ["raw", "full"])

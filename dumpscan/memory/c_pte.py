@@ -120,7 +120,7 @@ X64 = Paging(
     pointer_size=8,
     entry_size=8,
     levels=(Level(39, 512, False), Level(30, 512, True), Level(21, 512, True), Level(12, 512, False)),
-    # 36 bits from 6.0 on, 28 on 5.2, where the eight bits above are reserved and zero.
+    # 36 bits from 6.0 SP1 on, 28 before, where the eight bits above are reserved and zero.
     frame_mask=0xFFFF_FFFFF000,
     transition_mask=0xFFFF_FFFFF000,
     pagefile_shift=32,

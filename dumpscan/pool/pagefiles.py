@@ -113,7 +113,10 @@ def _other_number(files: PageFiles, number: int, out: _Out, walker: ChainWalker,
         inside = (out.number == other) & files.files[number].present(out.offset)
         sound, looked = _sound(files.files[number], out, inside, walker)
         if looked >= _LEAST and sound >= _FITS * resident * looked:
-            return f" (it fits as page file {other}: give the files in the order of their numbers)"
+            return (
+                f" (it fits as page file {other}: give the files in the order of their numbers, any other "
+                "file in the place of a lost one)"
+            )
     return ""
 
 

@@ -116,7 +116,8 @@ def test_a_kernel_dump_lacks_pages_in_transition_only(tmp_path: Path) -> None:
 
 
 def test_one_file_of_two_gives_its_part(pae: Beside) -> None:
-    """The second file alone cannot be given: numbers go by the order. The first alone can."""
+    """The second file alone cannot be given, numbers go by the order: something must stand for the first
+    (:func:`test_another_machines_file_is_not_used`). The first alone can."""
     case = pae.case(pae.files[0])
     pool = case.census("pages")
     assert pae.blocks("valid", "transition").total() < walked(case).total() < pae.blocks(*STATES).total()
@@ -129,6 +130,7 @@ def test_files_in_the_wrong_order_are_not_used_and_the_right_one_is_told(pae: Be
     case = pae.case(*reversed(pae.files))
     assert "it fits as page file 1: give the files in the order" in warnings(case)
     assert "it fits as page file 0" in warnings(case)
+    assert "any other file in the place of a lost one" in warnings(case)
     assert walked(case) == pae.blocks("valid", "transition")
 
 

@@ -71,7 +71,7 @@ def rate(folder: Path, workers: int) -> float:
     """Images a second into a new store."""
     with scratch() as own:
         arguments = ("--store", str(own / "s.sqlite"), "--workers", str(workers), "-q")
-        return _DUMPS / run(dumpscan("batch", str(folder), *arguments)).wall
+        return _DUMPS / run(dumpscan("batch", str(folder), *arguments))
 
 
 def batch_resume() -> Iterator[Row]:
@@ -84,7 +84,7 @@ def batch_resume() -> Iterator[Row]:
         store = folder / "s.sqlite"
         fill(store, files)
         wall = statistics.median(
-            run(dumpscan("batch", str(files), "--store", str(store), "-q")).wall for _ in range(3)
+            run(dumpscan("batch", str(files), "--store", str(store), "-q")) for _ in range(3)
         )
     yield Row("batch, finished run over 10,000 files again", f"{wall:.2f} s", "<= 3 s", wall <= 3)
 

@@ -11,7 +11,7 @@ import functools
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from dumpscan.model_attribution import Attribution
 from dumpscan.model_drivers import Drivers as Drivers
@@ -418,7 +418,7 @@ def from_dict(kind: type[T], data: Mapping[str, Any]) -> T:
     Keys that this version does not know are ignored, keys that it misses take their default, so
     that documents of older and newer versions load.
 
-    :raises TypeError: a required key without default is missing.
+    :raises TypeError: a required key without default is missing, or a value is not of the field's kind.
     """
     described: Any = kind
     readers = _readers(described)
@@ -452,7 +452,8 @@ def _reader(hint: Any) -> _Reader | None:
         return dict if read is None else functools.partial(_entries, read)
     if isinstance(hint, type) and hasattr(hint, "__record_fields__"):
         return functools.partial(from_dict, hint)
-    return _whole if hint is int else None
+    found: _Reader | None = _SCALARS.get(hint)
+    return found
 
 
 def _items(read: _Reader, values: Iterable[Any]) -> tuple[Any, ...]:
@@ -472,5 +473,23 @@ def _one_of(options: list[Any]) -> _Reader | None:
     return lambda value: from_dict(kind, value) if isinstance(value, Mapping) else value
 
 
-def _whole(value: Any) -> Any:
-    return int(value, 16) if isinstance(value, str) else value
+def _whole(value: Any) -> int:
+    if isinstance(value, int):
+        return value
+    return int(value, 16)  # addresses are text
+
+
+def _real(value: Any) -> float:
+    if isinstance(value, (int, float)) and abs(value) < _LARGEST:
+        return value
+    raise TypeError(f"{value!r} is no number")
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    raise TypeError(f"{value!r} is no text")
+
+
+_LARGEST: Final = 1e300
+_SCALARS: Final[dict[Any, _Reader]] = {int: _whole, float: _real, str: _text}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dumpscan.model import Fix, Judgement, PoolLimits, SignatureResult, Tool
+from dumpscan.model import Fix, Judgement, PoolLimits, SignatureResult, Suspect, Tool
 from dumpscan.model_attribution import Attribution
 from dumpscan.records import field, record
 
@@ -108,6 +108,8 @@ class Comparison:
     signature: SignatureResult
     verdict: Judgement
     attribution: Attribution | None = None
+    suspects: tuple[Suspect, ...] = ()
+    """Of the last image: other tags with a remarkable share of a pool."""
     notes: tuple[str, ...] = ()
     tool: Tool = field(default_factory=Tool)
     schema: str = COMPARE_SCHEMA

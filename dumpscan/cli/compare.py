@@ -116,5 +116,5 @@ def _document(path: Path) -> Verdict | None:
         if raw.get("schema") != VERDICT_SCHEMA:
             raise UsageError(f"{path}: schema {raw.get('schema')!r}, needed is {VERDICT_SCHEMA!r}")
         return from_dict(Verdict, raw)
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise UsageError(f"{path}: no verdict document ({' '.join(str(error).split())})") from error

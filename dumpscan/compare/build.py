@@ -46,6 +46,7 @@ def compare(
         signature=signature,
         verdict=judgement,
         attribution=ordered[-1].attribution,
+        suspects=ordered[-1].suspects,
         notes=_notes(ordered, machine, boot, hours is not None),
         tool=tool or ordered[-1].tool,
     )

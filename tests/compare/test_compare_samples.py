@@ -7,6 +7,7 @@ blocks: the service's path with terminator and a device instance.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -127,6 +128,34 @@ def test_text_is_for_people_and_fits_80_columns(leak: Series) -> None:
     assert text.startswith("KB950162 · EXHIBITS · IoSe and 'Pp  ' grow by 400 and 800 blocks an hour")
     assert "machine: yes, boot: yes" in text
     assert "File" not in text.split("Growth by tag")[1].split("Evidence")[0]
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        lambda raw: raw["machine"].update(uptime_seconds="long"),
+        lambda raw: raw["machine"].update(uptime_seconds=float("nan")),
+        lambda raw: raw["machine"].update(system_time=5),
+        lambda raw: raw["pool"].update(tags=7),
+        lambda raw: raw["pool"]["tags"][0]["paged"].update(bytes=[1]),
+    ],
+)
+def test_documents_of_wrong_values_are_refused(
+    leak: Series, tmp_path: Path, broken: Callable[[dict[str, Any]], None]
+) -> None:
+    raw = to_dict(open_case(leak.paths[0]).verdict())
+    broken(raw)
+    path = tmp_path / "broken.json"
+    path.write_text(json.dumps(raw), encoding="utf-8")
+    refused = run("compare", path, leak.paths[1])
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert "no verdict document" in refused.stderr
+
+
+def test_nesting_without_end_is_refused(leak: Series, tmp_path: Path) -> None:
+    path = tmp_path / "deep.json"
+    path.write_text('{"schema": ' + "[" * 200_000, encoding="utf-8")
+    assert run("compare", path, leak.paths[1]).exit_code == 2
 
 
 def test_errors_are_one_line(leak: Series, tmp_path: Path) -> None:

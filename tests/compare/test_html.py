@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from dumpscan.compare.build import compare
-from dumpscan.model import PoolUse, TagUse, to_dict
+from dumpscan.model import PoolUse, Suspect, TagUse, to_dict
 from dumpscan.model_compare import Comparison
 from dumpscan.records import replace
 from dumpscan.report.html.compare import render
-from tests.compare.test_growth import point
+from tests.compare.test_growth import MB, point
 from tests.report.browser import Browser, too_wide, violations
 
 EVIL = "<s>\u202e"
@@ -51,6 +51,29 @@ def test_restarts_and_other_machines_are_said_first_and_not_joined() -> None:
     assert "<circle" not in render(compare([a, strange]))
     assert "these are not images of one machine" in render(compare([a, strange]))
     assert "How far these images" not in render(series())
+
+
+def test_a_machine_with_another_suspect_is_not_shown_in_green() -> None:
+    a, b = point(2, 100, 200, unloads=0), point(6, 100, 200, unloads=4000)
+    assert '<div class="banner good">' in render(compare([a, b]))
+    suspect = Suspect("MfeL", "paged", 3 * MB, 0.7, "holds most")
+    found = compare([a, replace(b, suspects=(suspect,))])
+    assert found.suspects == (suspect,)
+    assert '<div class="banner unsure">' in render(found)
+
+
+def test_times_at_the_end_of_the_calendar() -> None:
+    a, b = point(2, 1000, 2000, used=12.0), point(6, 3000, 6000, used=12.001)
+    late = [
+        replace(each, machine=replace(each.machine, system_time=f"9999-12-31T{hour}:00:00Z"))
+        for each, hour in ((a, 18), (b, 22))
+    ]
+    found = compare(late)
+    assert found.pool.paged.full_at is None
+    assert found.pool.paged.hours_left is not None
+    assert "circle" in render(found)
+    early = replace(a, machine=replace(a.machine, system_time="1601-01-01T00:00:10Z", uptime_seconds=1e12))
+    assert compare([early, b]).images[0].boot_time is None
 
 
 def test_text_from_an_image_stays_text() -> None:

@@ -13,7 +13,7 @@ from itertools import pairwise
 
 import pytest
 
-from dumpscan.model import Suspect, Verdict, from_dict, to_dict
+from dumpscan.model import Interval, PageStates, PoolUse, Suspect, TagUse, Verdict, from_dict, to_dict
 from dumpscan.model_pictures import Histogram, SizeCount
 from dumpscan.records import replace
 from dumpscan.report.html import charts, svg, verdict, verdict_pool
@@ -251,3 +251,38 @@ def test_a_size_class_holds_the_sum_of_its_sizes() -> None:
     assert len(stacks) == 20
     assert stacks[0] == charts.Stack("8-24", [6])
     assert sum(stack.values[0] for stack in stacks) == sum(range(1, 61))
+
+
+def test_times_at_the_end_of_the_calendar_are_drawn() -> None:
+    last = datetime(9999, 12, 31, 23, 59, tzinfo=timezone.utc)
+    assert svg.time_ticks(datetime(1601, 1, 1, tzinfo=timezone.utc), last)
+    end = [label for _, label in svg.time_ticks(last - timedelta(hours=2), last)]
+    assert end == ["22:00", "22:30", "23:00", "23:30"]
+
+
+def test_no_two_elements_have_one_id() -> None:
+    reader = Reader(verdict.render(documents.full()))
+    names = [given["id"] for _, given in reader.elements if "id" in given]
+    assert sorted(names) == sorted(set(names))
+
+
+def test_pools_that_nobody_looked_into_have_no_pages_of_zero() -> None:
+    plain = documents.full()
+    looked = replace(plain.pool, page_states={"paged": PageStates(valid=7), "nonpaged": PageStates()})
+    reader = Reader(verdict.render(replace(plain, pool=looked)))
+    assert "Pages by state" in reader.text("h3")
+    heads = reader.text("th")
+    assert heads[heads.index("State of the page") + 1] == "paged"
+    assert heads[heads.index("State of the page") + 2] != "nonpaged"
+    blind = replace(plain.pool, page_states={"paged": PageStates(), "nonpaged": PageStates()})
+    assert "Pages by state" not in verdict.render(replace(plain, pool=blind))
+
+
+def test_estimates_have_their_intervals() -> None:
+    plain = documents.full()
+    part = PoolUse(None, None, 8000, 960_000, interval=Interval(7900, 8100, 948_000, 972_000))
+    sampled = replace(plain.pool, tags=(TagUse("IoSe", part, PoolUse(0, 0), "sample"),))
+    reader = Reader(verdict.render(replace(plain, pool=sampled)))
+    assert "about 8,000" in reader.text("dd")
+    assert {"\u00b1 100", "\u00b1 11.7 KB"} <= set(reader.text("td"))
+    assert "95 %" not in Reader(verdict.render(plain)).text("th")

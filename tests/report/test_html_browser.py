@@ -48,7 +48,7 @@ def test_axe_would_find_something(browser: Browser, tmp_path: Path) -> None:
 
 
 def rows(page: Any, column: int) -> list[str]:
-    script = """c => Array.from(document.querySelectorAll('#tags tbody tr')).filter(r => !r.hidden)
+    script = """c => Array.from(document.querySelectorAll('#all-tags tbody tr')).filter(r => !r.hidden)
         .map(r => r.cells[c].dataset.v ?? r.cells[c].textContent)"""
     found: list[str] = page.evaluate(script, column)
     return found
@@ -56,27 +56,27 @@ def rows(page: Any, column: int) -> list[str]:
 
 def test_sorting_by_number_text_and_back(browser: Browser, folder: Path) -> None:
     page = browser.open(folder / "full.html")
-    page.click("#tags th:has-text('Outstanding') button")
+    page.click("#all-tags th:has-text('Outstanding') button")
     assert rows(page, 4) == ["52,149", "26,031", "210", "50", "0"]
-    assert page.get_attribute("#tags th:has-text('Outstanding')", "aria-sort") == "descending"
-    page.click("#tags th:has-text('Outstanding') button")
+    assert page.get_attribute("#all-tags th:has-text('Outstanding')", "aria-sort") == "descending"
+    page.click("#all-tags th:has-text('Outstanding') button")
     assert rows(page, 4) == ["0", "50", "210", "26,031", "52,149"]
-    page.click("#tags th:has-text('Tag') button")
+    page.click("#all-tags th:has-text('Tag') button")
     assert rows(page, 0) == ["CM35", "IoSe", "IoSe", "NDpp", "Pp  "]
-    assert "sorted by Tag, ascending" in page.inner_text("#tags output")
+    assert "sorted by Tag, ascending" in page.inner_text("#all-tags output")
     assert browser.log == []
 
 
 def test_filtering_by_text_and_pool_with_the_keyboard(browser: Browser, folder: Path) -> None:
     page = browser.open(folder / "full.html")
-    page.focus("#tags input")
+    page.focus("#all-tags input")
     page.keyboard.type("iose")
     assert rows(page, 0) == ["IoSe", "IoSe"]
-    assert page.inner_text("#tags output") == "2 of 5 rows"
-    page.select_option("#tags select", "nonpaged")
+    assert page.inner_text("#all-tags output") == "2 of 5 rows"
+    page.select_option("#all-tags select", "nonpaged")
     assert rows(page, 0) == ["IoSe"]
-    page.fill("#tags input", "'pp  '")
-    page.select_option("#tags select", "")
+    page.fill("#all-tags input", "'pp  '")
+    page.select_option("#all-tags select", "")
     assert rows(page, 0) == ["Pp  "]
 
 
@@ -119,6 +119,17 @@ def test_print_shows_the_report_without_its_tools(browser: Browser, folder: Path
     page = browser.open(folder / "full.html")
     page.emulate_media(media="print")
     assert not page.is_visible("nav")
-    assert not page.is_visible("#tags .filter")
-    assert page.is_visible("#tags table")
+    assert not page.is_visible("#all-tags .filter")
+    assert page.is_visible("#all-tags table")
     assert page.is_visible(".banner .word")
+
+
+def test_no_text_of_a_picture_is_cut_off(browser: Browser, folder: Path) -> None:
+    page = browser.open(folder / "full.html", 400)
+    cut = """Array.from(document.querySelectorAll('main svg[role=img] > text')).filter(text => {
+        const box = text.getBoundingClientRect(), picture = text.closest('svg');
+        const open = getComputedStyle(picture).overflow === 'visible';
+        const frame = (open ? text.closest('section') : picture).getBoundingClientRect();
+        return box.left < frame.left || box.right > frame.right + 1;
+    }).map(text => text.textContent)"""
+    assert page.evaluate(cut) == []

@@ -76,7 +76,7 @@ def gauge(title: str, share: float | None, text: str, tone: str) -> Markup:
 
 
 _ROW = 26
-_LABELS, _LONGEST = 0.19, 0.52
+_LABELS, _LONGEST = 0.235, 0.39
 
 
 def bars(

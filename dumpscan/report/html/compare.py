@@ -34,9 +34,9 @@ def render(found: Comparison, tags: Sequence[str] = ("IoSe", "Pp  ")) -> str:
         f"{signature.id}, {signature.title}" if signature.title else signature.id,
         wording.WORDS.get(code, code),
         found.verdict.summary,
-        wording.tone(code),
+        wording.tone(code, bool(found.suspects)),
         _figures(found),
-        wording.plain(code, found.fix),
+        wording.plain(code, found.fix, bool(found.suspects)),
     )
     return page(
         f"{signature.id}: comparison of {len(found.images)} images",
@@ -172,6 +172,8 @@ def _forecast(axis: _Axis, pool: PoolGrowth) -> charts.Curve | None:
     """On from the last image's use at the rate, until the pool is full or the picture's end."""
     last = pool.points[-1]
     if not axis.times or not pool.hours_left or pool.hours_left <= 0 or last.used_bytes is None:
+        return None
+    if pool.full_at is None:  # beyond what a calendar shows
         return None
     start, span = axis.at[-1], axis.at[-1] - axis.at[0]
     seconds = min(pool.hours_left * 3600, _FARTHEST * span)

@@ -97,12 +97,15 @@ def time_ticks(first: datetime, last: datetime, most: int = 5) -> list[tuple[dat
     span = max((last - first).total_seconds(), 1.0)
     step = next((step for step in _STEPS if span / step <= most), span / most)
     day = first.replace(hour=0, minute=0, second=0, microsecond=0)
-    at = day + timedelta(seconds=math.ceil((first - day).total_seconds() / step) * step)
     clock = "%H:%M:%S" if step < _MINUTE else "%H:%M"
     days = "%d %b" if span < 300 * _DAY else "%b %Y"
     found: list[tuple[datetime, str]] = []
-    while at <= last and len(found) <= 2 * most:
-        midnight = at.hour == at.minute == at.second == 0
-        found.append((at, at.strftime(days if midnight or step >= _DAY else clock)))
-        at += timedelta(seconds=step)
+    try:
+        at = day + timedelta(seconds=math.ceil((first - day).total_seconds() / step) * step)
+        while at <= last and len(found) <= 2 * most:
+            midnight = at.hour == at.minute == at.second == 0
+            found.append((at, at.strftime(days if midnight or step >= _DAY else clock)))
+            at += timedelta(seconds=step)
+    except OverflowError:
+        pass  # The year 9999 ends: an image may hold any time.
     return found

@@ -86,7 +86,8 @@ def _figures(verdict: Verdict) -> Iterator[tuple[str, str, str]]:
         if use is not None:
             octets = figures.size(use.paged.bytes + use.nonpaged.bytes)
             number = use.paged.outstanding + use.nonpaged.outstanding
-            yield f"{figures.tag(tag)} outstanding", figures.count(number), octets
+            about = "about " if use.source == "sample" else ""
+            yield f"{figures.tag(tag)} outstanding", about + figures.count(number), octets
     often = max(verdict.drivers.recent, key=lambda each: each.count, default=None)
     ring = verdict.drivers.ring_entries or 0
     if often is not None and often.count > 1 and 2 * often.count >= ring > 0:

@@ -27,7 +27,7 @@ def _kernel(verdict: Verdict) -> Iterator[tuple[str, str | Markup]]:
     kernel = verdict.kernel
     pack = f"Service Pack {kernel.service_pack}" if kernel.service_pack else ""
     yield "Windows", " ".join(word for word in (kernel.product or "unknown", pack) if word)
-    pae = {True: "PAE", False: "no PAE", None: ""}[kernel.pae]
+    pae = {True: "PAE", False: "no PAE", None: ""}[kernel.pae if kernel.arch == "x86" else None]
     kind = {True: "multiprocessor", False: "uniprocessor", None: ""}[kernel.multiprocessor]
     checked = "checked build" if kernel.checked else ""
     yield "Architecture", ", ".join(word for word in (kernel.arch or "unknown", pae, kind, checked) if word)
@@ -99,7 +99,7 @@ def _timeline(drivers: Drivers) -> Markup:
     ]
     marked = often[0].name.lower() if often and often[0].count > 1 else ""
     title = "Driver unloads over time"
-    first, last = events[0].time, max(event.time for event in events)
+    first, last = min(event.time for event in events), max(event.time for event in events)
     words = (
         f"{len(events)} unloads of {len(drivers.recent)} drivers "
         f"from {first:%Y-%m-%d %H:%M:%S} to {last:%Y-%m-%d %H:%M:%S} UTC."

@@ -182,20 +182,27 @@ def trust_section(verdict: Verdict) -> Section:
     rows.append(("Figures from", " and ".join(_SOURCES.get(name, name) for name in sources) or "nowhere"))
     rows.append(("Pool tagging", pool.tagging))
     coverage = parts.card("Coverage", parts.facts(rows))
-    states = [_states(verdict)] if pool.page_states else []
-    body = parts.joined(parts.columns(coverage, *states), _reconciliation(verdict), parts.notes(pool.notes))
+    boxes = parts.columns(coverage, *_states(verdict))
+    body = parts.joined(boxes, _reconciliation(verdict), parts.notes(pool.notes))
     return Section("trust", "Reconciliation and coverage", body)
 
 
-def _states(verdict: Verdict) -> Markup:
-    states = verdict.pool.page_states
+def _states(verdict: Verdict) -> list[Markup]:
+    """Nothing where no page was looked at: unknown is not none."""
+    states = {
+        name: state
+        for name, state in verdict.pool.page_states.items()
+        if any(getattr(state, each) for each in _PAGE_STATES)
+    }
+    if not states:
+        return []
     columns = [parts.Column("State of the page"), *(parts.Column(name, "number") for name in states)]
     rows = [
         (words, *(figures.count(getattr(state, name)) for state in states.values()))
         for name, words in _PAGE_STATES.items()
     ]
     caption = "Pages of each pool, by what the page tables say"
-    return parts.card("Pages by state", parts.table(parts.Table(caption, columns, rows)))
+    return [parts.card("Pages by state", parts.table(parts.Table(caption, columns, rows)))]
 
 
 _PAGE_STATES = {
@@ -239,6 +246,7 @@ def _reconciliation(verdict: Verdict) -> Markup:
     return parts.table(listed)
 
 
+_ESTIMATE = "estimated from a sample of pages: in 95 of 100 cases the truth lies within"
 _HINTS = {"Allocs": "since boot", "Frees": "since boot", "Each": "bytes / outstanding"}
 
 
@@ -253,7 +261,8 @@ def tags_section(verdict: Verdict, most: int | None = None) -> Section:
         parts.Column("Tag", "code"), parts.Column("Pool", "choice"),
         parts.Column("Allocs", "number", True, _HINTS["Allocs"]),
         parts.Column("Frees", "number", True, _HINTS["Frees"]),
-        parts.Column("Outstanding", "number"), parts.Column("Bytes", "number"),
+        parts.Column("Outstanding", "number"), parts.Column("95 %", "short", hint=_ESTIMATE),
+        parts.Column("Bytes", "number"), parts.Column("95 % of bytes", "short", True, _ESTIMATE),
         parts.Column("Each", "number", True, _HINTS["Each"]), parts.Column("Share", "number"),
         parts.Column("Large", "number", True, "allocations of a page or more"),
         parts.Column("Source", "choice", True),
@@ -261,7 +270,10 @@ def tags_section(verdict: Verdict, most: int | None = None) -> Section:
     used = {name: sum(table.total_bytes(row) for row in rows if row.pool == name) or 1 for name in _POOLS}
     marked = {index for index, row in enumerate(kept) if row.tag in own}
     cells = [_tag_row(row, used[row.pool]) for row in kept]
-    listed = parts.Table("Pool use by tag", columns, cells, marked, tools=True, id="tags", limit=_ROWS)
+    if all(row.outstanding_low is None for row in kept):
+        exact = [index for index, column in enumerate(columns) if column.hint != _ESTIMATE]
+        columns, cells = [columns[at] for at in exact], [tuple(row[at] for at in exact) for row in cells]
+    listed = parts.Table("Pool use by tag", columns, cells, marked, tools=True, id="all-tags", limit=_ROWS)
     part = f"The largest {len(kept):,} rows of " if len(kept) < len(rows) else ""
     lead = f"{part}{len(verdict.pool.tags):,} tags. Rows of {verdict.signature.id}'s tags are marked."
     return Section("tags", "All tags", parts.table(listed), lead)
@@ -270,13 +282,17 @@ def tags_section(verdict: Verdict, most: int | None = None) -> Section:
 def _tag_row(row: table.PoolRow, used: int) -> tuple[parts.Cell | str, ...]:
     octets = table.total_bytes(row)
     each = row.bytes // row.outstanding if row.outstanding > 0 else None
+    blocks = figures.interval(row.outstanding, row.outstanding_low, row.outstanding_high, figures.count)
+    within = figures.interval(row.bytes, row.bytes_low, row.bytes_high, figures.size)
     return (
         parts.Cell(figures.tag(row.tag), row.tag),
         row.pool,
         figures.count(row.allocs),
         figures.count(row.frees),
         figures.count(row.outstanding),
+        blocks or "-",
         figures.count(octets),
+        within or "-",
         figures.count(each),
         parts.Cell(figures.percent(octets / used), round(octets / used, 6)),
         figures.count(row.big_count),

@@ -11,12 +11,15 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import samples
 from dumpscan.batch import worker
 from dumpscan.batch.job import Analysis, Job, Status
 from dumpscan.case import Case, Options, open_case
+from dumpscan.errors import KernelNotFound
+from dumpscan.memory.virtual import PagedMemory, PageSet
 from dumpscan.model import Verdict
 from samples.isf import symbol_table, write_symbols
 from tests.cli.run import run
@@ -229,3 +232,28 @@ def test_batch_passes_symbols_on(opened: Open, tmp_path: Path, monkeypatch: pyte
     outcome = worker.analyse(Job(path, path))
     assert outcome.status is Status.OK, outcome.reason
     assert json.loads(outcome.document or "{}")["verdict"]["code"] == made.truth["expected"]["verdict"]
+
+
+def test_a_boot_range_without_its_tables_costs_no_walk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All 512 entries below the root's one for FFFFF800`00000000 lead to a table that the image lacks."""
+    path = samples.write(machine("win10-19041-x64"), "raw", tmp_path / "a.raw")
+    tables = np.fromfile(path, "<u8").reshape(-1, 512)
+    own = np.arange(len(tables), dtype=np.uint64) << np.uint64(12) | np.uint64(1)
+    roots = (tables[:, 256:] & np.uint64(0xFFFF_FFFFF001) == own[:, None]).any(axis=1)
+    free = int(np.flatnonzero(~tables.any(axis=1))[-1])
+    tables[free] = 0x7FFFF063  # a frame at 2 GB
+    tables[roots, 0x1F0] = free << 12 | 0x63
+    tables.tofile(path)
+    walked: list[int] = []
+    walk = PagedMemory.pages_in
+
+    def counted(memory: PagedMemory, start: int, end: int) -> PageSet:
+        walked.append(start)
+        return walk(memory, start, end)
+
+    monkeypatch.setattr(PagedMemory, "pages_in", counted)
+    with pytest.raises(KernelNotFound, match="no image of an x64 Windows kernel"):
+        _ = open_case(path).kernel
+    assert int(roots.sum()) > 1 and not walked

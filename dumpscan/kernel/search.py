@@ -20,12 +20,15 @@ from dumpscan.kernel import c_builds
 from dumpscan.kernel.kdbg import Kdbg
 from dumpscan.kernel.peimage import read_headers, read_pdb
 from dumpscan.memory import dtb
+from dumpscan.memory.c_pte import LARGE, VALID
 from dumpscan.memory.virtual import PAGE, PagedMemory, VirtualMemory
 
 REGION = (0xFFFFF800_00000000, 0xFFFFF880_00000000)
 """Where x64 systems load the kernel and its boot drivers."""
 
 _STEP = 1 << 30
+_ROOT_SHIFT = 39
+"""An entry of the root table covers 512 GB: the region."""
 _MOST_PAGES = 1 << 22
 """Pages of the region that are looked at: 16 GB of mappings. The kernel lies low in it."""
 _MOST_IMAGES = 512
@@ -65,10 +68,11 @@ def is_kernel(memory: VirtualMemory, base: int) -> bool:
 def in_space(memory: VirtualMemory) -> int | None:
     """Base of the kernel's image in an x64 address space, found by looking at every mapped page."""
     seen = images = 0
-    for start in range(*REGION, _STEP):
+    for start in _mapped(memory):
         pages = memory.pages_in(start, start + _STEP)
         held = pages.pfn >= 0
-        seen += int(held.sum())
+        # Marks of pages whose tables are not in the image cost as much as pages.
+        seen += len(held)
         for base in islice(_images(memory.physical, pages.va[held], pages.pfn[held]), _MOST_IMAGES - images):
             images += 1
             if is_kernel(memory, base):
@@ -76,6 +80,24 @@ def in_space(memory: VirtualMemory) -> int | None:
         if seen > _MOST_PAGES or images == _MOST_IMAGES:
             break
     return None
+
+
+def _mapped(memory: VirtualMemory) -> list[int]:
+    """Where in the region a gigabyte begins of which something is mapped: it has one entry in the root,
+    and most of the 512 in the table below are empty."""
+    physical, table = memory.physical, memory.dtb + 8 * (REGION[0] >> _ROOT_SHIFT & 511)
+    try:
+        entry = int.from_bytes(physical.read(table, 8), "little")
+        if not entry & VALID:
+            return []
+        entries = np.frombuffer(physical.read(entry & memory.paging.frame_mask, PAGE), "<u8")
+    except AbsentMemory:
+        return []
+    frames = (entries & np.uint64(memory.paging.frame_mask)) >> np.uint64(memory.paging.page_shift)
+    # Of a large page any part may be in the image; a table that is not leads nowhere.
+    held = (entries & np.uint64(LARGE) != 0) | physical.present(frames.astype(np.int64))
+    held &= entries & np.uint64(VALID) != 0
+    return [REGION[0] + gigabyte * _STEP for gigabyte in np.flatnonzero(held).tolist()]
 
 
 def _images(

@@ -120,7 +120,8 @@ class Cluster:
         with contextlib.suppress(Exception):
             self._client.cancel(list(self._jobs), force=True)
         self._jobs.clear()
-        self._client.close(timeout=5)
+        with contextlib.suppress(Exception):  # A scheduler that is gone does not answer to this either.
+            self._client.close(timeout=5)
 
     def _check_workers(self, stopped: Callable[[], bool]) -> None:
         deadline = time.monotonic() + _NO_WORKER_SECONDS

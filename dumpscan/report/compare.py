@@ -13,11 +13,12 @@ _MARKS = {"yes": "+", "no": "-", "unknown": "?"}
 _EVIDENCE = {"supports": "+", "contradicts": "-", "unknown": "?"}
 _WORDS = {True: "yes", False: "NO", None: "unknown"}
 _SHOWN = 15
+_WIDTH, _SLACK = 80, 4
 
 
 def render(found: Comparison, always: Iterable[str] = ("IoSe", "Pp  "), top: int | None = None) -> str:
     """Return the report as plain text. ``always``: tags that are listed however little they grew."""
-    return plain.render(blocks(found, frozenset(always), top), 80)
+    return plain.render(blocks(found, frozenset(always), top), _WIDTH)
 
 
 def blocks(found: Comparison, always: frozenset[str], top: int | None = None) -> list[Block]:
@@ -93,6 +94,10 @@ def pool_text(pool: PoolGrowth) -> str:
     return f"{text}: {pool.text}" if pool.text else text
 
 
+def _rate(blocks: float) -> str:
+    return f"{blocks:+,.1f}" if abs(blocks) < 10_000 else f"{blocks:+,.0f}"
+
+
 def _signed(octets: float) -> str:
     return ("+" if octets >= 0 else "-") + figures.size(round(abs(octets)))
 
@@ -102,11 +107,17 @@ def _tags(found: Comparison, always: frozenset[str], top: int) -> Block:
     listed = {id(row) for row in (moved or found.tags)[:top]}
     rows = [row for row in found.tags if id(row) in listed or row.tag in always]
     count = len(found.images)
-    shown = (0, count - 1) if count > 3 else tuple(range(count))
-    heads = [(f"#{index + 1}", True) for index in shown]
+    ends = (0, count - 1)
+    shown = ends if count > 3 else tuple(range(count))
     rest = [("Change", True), ("Per hour", True), ("Bytes/h", True), ("/unload", True), ("r2", True)]
-    columns = (("Tag", False), ("Pool", False), *heads, *rest)
     cells = tuple(_row(row, shown) for row in rows)
+    # What is too wide for a line is cut off at its end, where rates stand: then without the middle.
+    wide = sum(max(map(len, column)) + 2 for column in zip(*cells, strict=True))
+    if len(shown) > 2 and wide > _WIDTH - _SLACK:
+        shown = ends
+        cells = tuple(_row(row, shown) for row in rows)
+    heads = [(f"#{index + 1}", True) for index in shown]
+    columns = (("Tag", False), ("Pool", False), *heads, *rest)
     marked = frozenset(i for i, row in enumerate(rows) if row.tag in always)
     return Table("Growth by tag, outstanding allocations (most bytes first)", columns, cells, marked)
 
@@ -118,7 +129,7 @@ def _row(row: TagGrowth, shown: tuple[int, ...]) -> tuple[str, ...]:
         row.pool,
         *(figures.count(row.points[index].outstanding) for index in shown),
         "-" if row.outstanding_change is None else f"{row.outstanding_change:+,}",
-        "-" if row.outstanding_per_hour is None else f"{row.outstanding_per_hour:+,.1f}",
+        "-" if row.outstanding_per_hour is None else _rate(row.outstanding_per_hour),
         "-" if row.bytes_per_hour is None else _signed(row.bytes_per_hour),
         "-" if row.outstanding_per_unload is None else f"{row.outstanding_per_unload:.2f}",
         "-" if line is None or line.r2 is None else f"{line.r2:.3f}",

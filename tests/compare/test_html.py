@@ -12,6 +12,7 @@ from dumpscan.compare.build import compare
 from dumpscan.model import PoolUse, Suspect, TagUse, to_dict
 from dumpscan.model_compare import Comparison
 from dumpscan.records import replace
+from dumpscan.report import compare as plain
 from dumpscan.report.html.compare import render
 from tests.compare.test_growth import MB, point
 from tests.report.browser import Browser, too_wide, violations
@@ -97,3 +98,12 @@ def test_it_opens_silently_and_fits(browser: Browser, tmp_path: Path, width: int
     assert browser.requests == [path.as_uri()]
     assert not too_wide(page)
     assert violations(page) == []
+
+
+def test_a_row_of_text_that_is_too_wide_loses_its_middle_not_its_end() -> None:
+    points = ((2, 100_000, 12.0), (4, 200_000, 14.0), (6, 300_000, 16.0))
+    found = compare([point(h, n, 2 * n, unloads=n, used=mb) for h, n, mb in points])
+    lines = plain.render(found).splitlines()
+    (line,) = [each for each in lines if each.startswith("  IoSe    paged")]
+    assert line.split()[2:5] == ["100,000", "300,000", "+200,000"]
+    assert line.endswith("1.000") and len(line) <= 80

@@ -13,7 +13,7 @@ from itertools import pairwise
 
 import pytest
 
-from dumpscan.model import Interval, PageStates, PoolUse, Suspect, TagUse, Verdict, from_dict, to_dict
+from dumpscan.model import BigUse, Interval, PageStates, PoolUse, Suspect, TagUse, Verdict, from_dict, to_dict
 from dumpscan.model_pictures import Histogram, SizeCount
 from dumpscan.records import replace
 from dumpscan.report.html import charts, svg, verdict, verdict_pool
@@ -280,9 +280,10 @@ def test_pools_that_nobody_looked_into_have_no_pages_of_zero() -> None:
 
 def test_estimates_have_their_intervals() -> None:
     plain = documents.full()
-    part = PoolUse(None, None, 8000, 960_000, interval=Interval(7900, 8100, 948_000, 972_000))
+    part = PoolUse(None, None, 8000, 960_000, BigUse(1, 64_000), Interval(7900, 8100, 948_000, 972_000))
     sampled = replace(plain.pool, tags=(TagUse("IoSe", part, PoolUse(0, 0), "sample"),))
     reader = Reader(verdict.render(replace(plain, pool=sampled)))
     assert "about 8,000" in reader.text("dd")
-    assert {"\u00b1 100", "\u00b1 11.7 KB"} <= set(reader.text("td"))
+    assert {"\u00b1 100", "1,024,000", "\u00b1 11.7 KB"} <= set(reader.text("td"))
+    assert "Allocs" not in reader.text("th")
     assert "95 %" not in Reader(verdict.render(plain)).text("th")

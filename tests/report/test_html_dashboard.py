@@ -42,6 +42,13 @@ def test_the_overview_counts() -> None:
     assert "Files below /dumps/" in reader.text("caption")
 
 
+def test_nothing_judged_is_said() -> None:
+    empty = Reader(dashboard.overview([], "store.sqlite"))
+    assert "No image was judged" in empty.text("span")
+    assert "Overview" not in empty.text("h2")
+    assert "No image was judged" in Reader(dashboard.overview(IMAGES[2:], "store.sqlite")).text("span")
+
+
 def test_links_are_numbers_and_paths_stay_text() -> None:
     reader = Reader(dashboard.overview(IMAGES, "store.sqlite"))
     links = [a["href"] for a in reader.of("a") if not a["href"].startswith("#")]

@@ -76,6 +76,7 @@ def overview(images: Sequence[Image], store: str, tool: str = "") -> str:
         Section("images", "Images", _table(images), "Each image has a page of its own."),
     ]
     title = f"dumpscan: {len(images):,} images"
+    listed = [section for section in listed if images or section.id != "overview"]
     return page(title, listed, banner=_banner(images, counts), source=store, tool=tool)
 
 
@@ -83,7 +84,7 @@ def _banner(images: Sequence[Image], counts: Counter[str]) -> Banner:
     leaking = counts["exhibits"] + counts["unexpected"]
     judged = sum(counts.values())
     failed = sum(1 for image in images if image.status not in ("ok", "skipped"))
-    word = f"{leaking:,} of {judged:,} images exhibit the leak"
+    word = f"{leaking:,} of {judged:,} images exhibit the leak" if judged else "No image was judged"
     passed = len(images) - judged - failed
     sentence = (
         f"{len(images):,} files were looked at: {judged:,} judged, {failed:,} could not be judged, "

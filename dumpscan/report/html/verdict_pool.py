@@ -270,9 +270,10 @@ def tags_section(verdict: Verdict, most: int | None = None) -> Section:
     used = {name: sum(table.total_bytes(row) for row in rows if row.pool == name) or 1 for name in _POOLS}
     marked = {index for index, row in enumerate(kept) if row.tag in own}
     cells = [_tag_row(row, used[row.pool]) for row in kept]
-    if all(row.outstanding_low is None for row in kept):
-        exact = [index for index, column in enumerate(columns) if column.hint != _ESTIMATE]
-        columns, cells = [columns[at] for at in exact], [tuple(row[at] for at in exact) for row in cells]
+    empty = {_ESTIMATE} if all(row.outstanding_low is None for row in kept) else set()
+    empty |= {_HINTS["Allocs"]} if all(row.allocs is None for row in kept) else set()
+    told = [index for index, column in enumerate(columns) if column.hint not in empty]
+    columns, cells = [columns[at] for at in told], [tuple(row[at] for at in told) for row in cells]
     listed = parts.Table("Pool use by tag", columns, cells, marked, tools=True, id="all-tags", limit=_ROWS)
     part = f"The largest {len(kept):,} rows of " if len(kept) < len(rows) else ""
     lead = f"{part}{len(verdict.pool.tags):,} tags. Rows of {verdict.signature.id}'s tags are marked."
@@ -283,7 +284,10 @@ def _tag_row(row: table.PoolRow, used: int) -> tuple[parts.Cell | str, ...]:
     octets = table.total_bytes(row)
     each = row.bytes // row.outstanding if row.outstanding > 0 else None
     blocks = figures.interval(row.outstanding, row.outstanding_low, row.outstanding_high, figures.count)
-    within = figures.interval(row.bytes, row.bytes_low, row.bytes_high, figures.size)
+    low, high = row.bytes_low, row.bytes_high
+    if low is not None and high is not None:  # of small blocks; large ones are counted, not estimated
+        low, high = low + octets - row.bytes, high + octets - row.bytes
+    within = figures.interval(octets, low, high, figures.size)
     return (
         parts.Cell(figures.tag(row.tag), row.tag),
         row.pool,

@@ -20,8 +20,9 @@ from dumpscan.image.packed import Places
 from dumpscan.image.physical import I64, U64
 from dumpscan.image.source import Source
 
-# Bounds of a crafted file. 64 GB of RAM in single pages fill 64 K tables; a block holds 64 KB.
-_MAX_TABLES = 1 << 16
+# Bounds of a crafted file. 64 GB of RAM in pieces of four pages are 4 M ranges; a block holds 64 KB.
+_MAX_TABLES = 1 << 15
+_MAX_RANGES = 1 << 22
 _MAX_BLOCKS = 1 << 21
 _FIT_BLOCKS = 1 << 18
 _HEAD = struct.Struct("<8sI")
@@ -159,6 +160,7 @@ def build_index(source: Source, page: int, form: c.Ranges) -> Index:
     bases: list[int] = []
     founds: list[int] = []
     truncated = False
+    ranges = 0
     table = read_table(source, page, form)
     while table is not None:
         seen.add(table.page)
@@ -166,17 +168,31 @@ def build_index(source: Source, page: int, form: c.Ranges) -> Index:
         if why:
             truncated |= why == _ENDS or end + c.BLOCK_SEARCH >= source.size
             notes.append(f"range table at file offset {table.page * c.PAGE:#x}: {why}")
-        tables.append(table)
+        tables.append(_covered(table, found))
         bases.append(base)
-        founds.append(min(found, table.pages))
+        pages = table.pages
+        founds.append(min(found, pages))
         base += found
-        listed += table.pages
+        listed += pages
+        ranges += len(tables[-1].start)
+        if ranges > _MAX_RANGES:
+            notes.append(f"more than {_MAX_RANGES:,} page ranges: the rest is left out")
+            break
         table, over = _next(source, table, form, seen, end)
         if over:
             truncated |= over == _CUT
             notes.append(over)
     places = _places(blocks, tables, bases, founds, notes)
     return Index(places, listed, len(tables), end, truncated, _summed(notes))
+
+
+def _covered(table: Table, found: int) -> Table:
+    """The table with those ranges that begin in ``found`` pages: the others cost nothing."""
+    size = table.end - table.start
+    some = int(np.searchsorted(np.cumsum(size) - size, found))
+    if some == len(table.start):
+        return table
+    return table._replace(start=table.start[:some].copy(), end=table.end[:some].copy())
 
 
 _ENDS = "the file ends inside an Xpress block"

@@ -110,7 +110,8 @@ def scattered(memory: PhysicalMemory, pfns: NDArray[Any]) -> AbstractContextMana
 
 
 def filled_runs(memory: PhysicalMemory) -> Runs:
-    """The page ranges to search for something: all but stretches known to be zeros (holes of the file)."""
+    """The page ranges to search for something: all but stretches known to be one
+    repeated byte: holes of the file, pages that a stream of a virtual machine only mentions."""
     filled = getattr(memory, "filled", None)
     return filled() if filled else memory.runs()
 

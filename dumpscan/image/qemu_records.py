@@ -24,8 +24,8 @@ STRIDE = PAGE + 8
 # So many of one kind in a row before arrays are worth it; and how many records a step looks at.
 _PATIENCE = 48
 _LEAST, _MOST = 256, 1 << 15
-# 32 bytes each. A 512 MB guest in shreds has 2**17; what has more is not laid out like memory.
-_MAX_RUNS = 1 << 23
+# 32 bytes each. A 512 MB guest in shreds has 2**17, one of 64 GB in pieces of four pages has so many.
+_MAX_RUNS = 1 << 22
 _MAX_BLOCKS = 1 << 12
 
 _WORD = struct.Struct(">Q")
@@ -55,7 +55,7 @@ class Records:
 
     def runs(self) -> StridedRuns:
         """What was collected, in stored order; page frames count from the start of RAM."""
-        return StridedRuns(*(np.array(column, np.int64) for column in self._runs))
+        return StridedRuns(*(np.asarray(column, np.int64) for column in self._runs))
 
     def read(self, at: int) -> int:
         """Follow records from file offset ``at`` to the end mark; the offset behind it.

@@ -97,17 +97,27 @@ class StridedMemory:
 
     def runs(self) -> Runs:
         """See :meth:`PhysicalMemory.runs`."""
-        if not len(self._pfn):
-            return Runs(self._pfn, self._count)
-        fresh = np.ones(len(self._pfn), np.bool_)
-        fresh[1:] = self._pfn[1:] != self._pfn[:-1] + self._count[:-1]
-        first = np.flatnonzero(fresh)
-        return Runs(self._pfn[first], np.add.reduceat(self._count, first))
+        return _joined(self._pfn, self._count)
+
+    def filled(self) -> Runs:
+        """See :func:`filled_runs`: pages of one repeated byte hold nothing to be found."""
+        stored = self._fill == STORED
+        return _joined(self._pfn[stored], self._count[stored])
 
     def close(self) -> None:
         """Let go of the file: every page is absent from then on."""
         self._data = self._data[:0]
         self._pfn, self._count, self._offset, self._fill = (np.zeros(0, np.int64) for _ in range(4))
+
+
+def _joined(pfn: I64, count: I64) -> Runs:
+    """Ascending runs, those that touch as one."""
+    if not len(pfn):
+        return Runs(pfn, count)
+    fresh = np.ones(len(pfn), np.bool_)
+    fresh[1:] = pfn[1:] != pfn[:-1] + count[:-1]
+    first = np.flatnonzero(fresh)
+    return Runs(pfn[first], np.add.reduceat(count, first))
 
 
 def latest(runs: StridedRuns, stride: int, name: str) -> StridedRuns:

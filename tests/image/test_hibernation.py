@@ -13,7 +13,7 @@ import dumpscan
 import samples
 from dumpscan.case import Options, open_case
 from dumpscan.errors import AbsentMemory, DamagedImage, UnsupportedImage
-from dumpscan.image import hibernation, packed
+from dumpscan.image import hibernation, hibernation_index, packed
 from dumpscan.image.c_hibernation import Ranges
 from dumpscan.image.hibernation_index import fit
 from dumpscan.image.opened import OpenedImage
@@ -316,6 +316,24 @@ def test_a_signature_alone(opened: Opener, signature: bytes) -> None:
 def test_no_blocks_at_all(opened: Opener) -> None:
     with pytest.raises(DamagedImage, match="range table"):
         opened(small(table([(100, 116)])))
+
+
+def test_ranges_without_end_are_cut_and_those_without_blocks_cost_nothing(
+    opened: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tables of 255 ranges of one page: the first has blocks for 32 pages, the second and third for 16."""
+    monkeypatch.setattr(hibernation_index, "_MAX_RANGES", 40)
+    parts, at = [], 3
+    for number, blocks in enumerate((2, 1, 1)):
+        first = 1000 * number
+        pages = [first + 2 * n for n in range(16 * blocks)]
+        body = padded(b"".join(stored(pages[n : n + 16]) for n in range(0, len(pages), 16)))
+        following = at + 1 + len(body) // 4096
+        parts.append(table([(first + 2 * n, first + 2 * n + 1) for n in range(255)], following) + body)
+        at = following
+    image = opened(small(*parts))
+    assert any("more than 40 page ranges" in note for note in image.info.notes)
+    assert held(image, [0, 62, 64, 1000, 1030, 1032, 2000]) == [0, 62, None, 1000, 1030, None, None]
 
 
 def test_a_chain_of_tables_that_loops(opened: Opener) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from dumpscan.errors import AbsentMemory, DamagedImage, UnsupportedImage
 from dumpscan.image.opened import OpenedImage
-from dumpscan.image.physical import PhysicalMemory
+from dumpscan.image.physical import PhysicalMemory, filled_runs
 from dumpscan.image.recognise import open_image
 from tests.image.writers import page
 
@@ -132,6 +132,14 @@ def test_a_page_that_is_sent_again_has_its_last_content(tmp_path: Path) -> None:
     for n in range(22):
         assert rows[n].tobytes() == expected.get(n, page(n)), n
     assert [run.tolist() for run in found.runs()] == [[0], [22]]
+
+
+def test_a_search_passes_over_pages_of_one_byte(tmp_path: Path) -> None:
+    """They are memory, but neither page tables nor a kernel can be in them."""
+    records = part(stored(0, 9), more_filled(1, 0), more_filled(2, 0xAA), more(3, 3), more(4, 4))
+    found = memory(tmp_path, stream(records, part(filled(5, 0), more(6, 6))))
+    assert [run.tolist() for run in found.runs()] == [[0], [7]]
+    assert [run.tolist() for run in filled_runs(found)] == [[0, 3, 6], [1, 2, 1]]
 
 
 def test_memory_in_endless_pieces_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -261,7 +261,7 @@ def tags_section(verdict: Verdict, most: int | None = None) -> Section:
         parts.Column("Tag", "code"), parts.Column("Pool", "choice"),
         parts.Column("Allocs", "number", True, _HINTS["Allocs"]),
         parts.Column("Frees", "number", True, _HINTS["Frees"]),
-        parts.Column("Outstanding", "number"), parts.Column("95 %", "short", hint=_ESTIMATE),
+        parts.Column("Outstanding", "number"), parts.Column("95 %", "short", True, _ESTIMATE),
         parts.Column("Bytes", "number"), parts.Column("95 % of bytes", "short", True, _ESTIMATE),
         parts.Column("Each", "number", True, _HINTS["Each"]), parts.Column("Share", "number"),
         parts.Column("Large", "number", True, "allocations of a page or more"),

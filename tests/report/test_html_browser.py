@@ -133,3 +133,9 @@ def test_no_text_of_a_picture_is_cut_off(browser: Browser, folder: Path) -> None
         return box.left < frame.left || box.right > frame.right + 1;
     }).map(text => text.textContent)"""
     assert page.evaluate(cut) == []
+
+
+def test_the_table_of_tags_fits_a_telephone(browser: Browser, folder: Path) -> None:
+    page = browser.open(folder / "full.html", 400)
+    width = "(e => e.scrollWidth - e.clientWidth)(document.querySelector('#all-tags .scroll'))"
+    assert page.evaluate(width) == 0

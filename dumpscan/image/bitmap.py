@@ -23,6 +23,10 @@ _STEP = 1 << 20
 MAX_PAGE = 1 << 40
 
 
+# 32 TB of memory, more than any Windows takes: bounds the time that a sparse file full of no bits costs.
+_MAX_BITS = 1 << 33
+
+
 class BitmapForm(NamedTuple):
     """Where a bitmap says things are. ``first_page`` is a file offset, ``declared`` the set bits."""
 
@@ -89,7 +93,7 @@ def _fault(source: Source, form: BitmapForm, at: int) -> str | None:
     size_at = at + (0x10 if form.older else 0x30)
     first_at = at + (0xC if form.older else 0x20)
     end = form.bits_at + (form.bits + 7) // 8
-    if not 0 < form.bits <= MAX_PAGE:
+    if not 0 < form.bits <= _MAX_BITS:
         return f"the bitmap at file offset {at:#x} claims {form.bits:#x} bits (field at {size_at:#x})"
     if end > source.size:
         return (

@@ -130,6 +130,22 @@ def test_a_file_that_ends_inside_the_bitmap_is_damage(tmp_path: Path) -> None:
     assert caught.value.exit_code == 6
 
 
+def test_a_bitmap_for_more_memory_than_any_machine_has_is_damage(tmp_path: Path) -> None:
+    """Even where the file is long enough: a sparse one costs nothing to write, but minutes to read."""
+    header = bytearray(b"PAGE" * 0x800)
+    header[:8] = b"PAGEDU64"
+    struct.pack_into("<I", header, 0x30, 0x8664)
+    struct.pack_into("<I", header, 0xF98, 5)
+    bits = 1 << 34
+    first = 0x3000 + bits // 8
+    path = tmp_path / "sparse.dmp"
+    with path.open("wb") as file:
+        file.write(header + b"FDMPDUMP" + bytes(0x18) + struct.pack("<QQQ", first, 1, bits))
+        file.truncate(first + 0x1000)
+    with pytest.raises(DamagedImage, match="claims 0x400000000 bits"):
+        open_image(path)
+
+
 @pytest.mark.parametrize(
     ("at", "value", "word"),
     [

@@ -21,7 +21,7 @@ COMMANDS = {
     "compare": "Compare images of one machine: what grew, when the pool is full",
     "attribute": "Say what leaked blocks hold and which driver lost them",
     "batch": "Judge a whole archive of images into a store",
-    "report": "Write what a store holds as CSV, JSON or Parquet",
+    "report": "Write what a store holds: CSV, JSON, Parquet, dashboard",
     "demo": "Write two sample dumps and judge them",
     "plugins": "Print the folder of the volatility3 plugins",
 }

@@ -53,9 +53,30 @@ def image(name: str) -> Path:
         machine = samples.build(**{"profile": "xpsp3-x86-pae", "scenario": "leak", "seed": 7, **options})
         part = path.with_suffix(".part")
         samples.write(machine, container, part)
+        if container == "raw":
+            _fill_holes(part)
         part.replace(path)
     warm(path)
     return path
+
+
+def _fill_holes(path: Path) -> None:
+    """Noise in RAM that the machine never used: holes of a file would be passed over by a search."""
+    import numpy as np
+
+    noise = np.random.default_rng(7).bytes(1 << 22)
+    size = path.stat().st_size
+    with path.open("r+b", buffering=0) as file:
+        at = 0
+        while at < size:
+            hole = os.lseek(file.fileno(), at, os.SEEK_HOLE)
+            try:
+                at = os.lseek(file.fileno(), hole, os.SEEK_DATA)
+            except OSError:  # ENXIO: the hole reaches to the end.
+                at = size
+            file.seek(hole)
+            for start in range(hole, at, len(noise)):
+                file.write(noise[: at - start])
 
 
 def warm(path: Path) -> None:

@@ -54,7 +54,7 @@ def in_order(verdicts: Sequence[Verdict]) -> list[Verdict]:
 
 def hours(verdicts: Sequence[Verdict]) -> list[float] | None:
     """Hours since the first image, by uptime (which nobody sets), else by system time; None without
-    either, or when no time passes between two of them."""
+    either, when time goes back, or when none passes from the first to the last."""
     uptimes = [verdict.machine.uptime_seconds for verdict in verdicts]
     times = [moment(verdict.machine.system_time) for verdict in verdicts]
     if all(uptime is not None for uptime in uptimes):
@@ -63,6 +63,6 @@ def hours(verdicts: Sequence[Verdict]) -> list[float] | None:
         seconds = [(time - times[0]).total_seconds() for time in times if time and times[0]]
     else:
         return None
-    if any(later <= earlier for earlier, later in pairwise(seconds)):
+    if not seconds[-1] or any(later < earlier for earlier, later in pairwise(seconds)):
         return None
     return [second / 3600 for second in seconds]

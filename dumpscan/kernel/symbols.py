@@ -20,7 +20,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 from dumpscan.kernel import pdbfile
 from dumpscan.model import Pdb
@@ -33,6 +33,8 @@ _MOST_LOOSE = 256
 """Files of a folder that are looked at for a PDB or a table without the usual path."""
 
 _LARGEST_IMAGE = 1 << 32
+_LARGEST = 1 << 29
+"""Bytes of a table, unpacked; that of a Windows 11 kernel has some 60 MB."""
 
 TYPES = ("_POOL_TRACKER_TABLE", "_POOL_TRACKER_BIG_PAGES", "_MM_PAGED_POOL_INFO", "_EPROCESS", "_KPROCESS")
 """What :mod:`dumpscan.kernel.typed` asks a table for."""
@@ -216,19 +218,26 @@ def _folders(directories: Sequence[Path]) -> Iterator[Path]:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    data = path.read_bytes()
-    if path.suffix == ".xz":
-        data = lzma.decompress(data)
-    elif path.suffix == ".gz":
-        import gzip
-
-        data = gzip.decompress(data)
-    elif path.suffix == ".bz2":
-        import bz2
-
-        data = bz2.decompress(data)
+    with _opened(path) as file:
+        data = file.read(_LARGEST + 1)
+    if len(data) > _LARGEST:
+        raise ValueError(f"larger than {_LARGEST >> 20} MB, which no symbol table is")
     table: dict[str, Any] = json.loads(data)
     return table
+
+
+def _opened(path: Path) -> IO[bytes]:
+    if path.suffix == ".xz":
+        return cast(IO[bytes], lzma.open(path))
+    if path.suffix == ".gz":
+        import gzip
+
+        return cast(IO[bytes], gzip.open(path))
+    if path.suffix == ".bz2":
+        import bz2
+
+        return cast(IO[bytes], bz2.open(path))
+    return path.open("rb")
 
 
 def cache_folder() -> Path:

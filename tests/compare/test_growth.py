@@ -147,6 +147,8 @@ def test_order_and_hours_by_uptime_which_nobody_sets() -> None:
     assert clock.in_order([set_back, early]) == [early, set_back]
     assert clock.hours([early, set_back]) == [0, 4]
     assert clock.hours([early, early]) is None
+    # An image that is given twice costs the others nothing.
+    assert clock.hours([early, early, set_back]) == [0, 0, 4]
     unknown = replace(late, machine=Machine(None, None, None, 1))
     assert clock.hours([early, unknown]) is None
     assert clock.in_order([unknown, early]) == [early, unknown]

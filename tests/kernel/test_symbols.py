@@ -83,6 +83,16 @@ def test_broken_table_is_a_note(tmp_path: Path, content: bytes, suffix: str) -> 
     assert "cannot be read" in found.notes[0]
 
 
+def test_a_table_that_unpacks_without_end_is_a_note(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(symbols, "_LARGEST", 1 << 20)
+    write_table(tmp_path, gzip.compress(b" " * (1 << 20) + table()), ".json.gz")
+    found = symbols.load(PDB, BASE, {}, [tmp_path])
+    assert not found.symbols
+    assert "larger than 1 MB" in found.notes[0]
+
+
 def test_table_of_another_build_is_not_found(tmp_path: Path) -> None:
     write_table(tmp_path, table())
     assert symbols.find(Pdb(PDB.name, PDB.guid, 2), [tmp_path]) is None

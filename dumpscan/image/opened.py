@@ -59,7 +59,7 @@ class DataBlocks:
 class Triage:
     """What a small (triage) dump carries instead of memory.
 
-    ``unloaded``: names of at most 12 characters, the newest first, None without such a list;
+    ``unloaded``: names of at most 12 characters in stored order, None without such a list;
     ``mm_storage``: the figures of DUMP_MM_STORAGE in pages, those that the file carries; ``blocks``: the
     debugger data, at the address that the header gives it, and what else was saved. ``unloaded_at`` and
     ``mm_at`` are file offsets.

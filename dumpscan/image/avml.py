@@ -20,7 +20,7 @@ from dumpscan.image import c_lime
 from dumpscan.image.bitmap import MAX_PAGE
 from dumpscan.image.opened import Hints, OpenedImage
 from dumpscan.image.packed import PackedMemory, Places
-from dumpscan.image.physical import I64, U8
+from dumpscan.image.physical import I64, U8, run_heads
 from dumpscan.image.source import PAGE, Source
 from dumpscan.model import ImageInfo
 
@@ -74,20 +74,16 @@ class AvmlMemory(PackedMemory):
         self._stored = stored
         self._inflate = inflate
 
-    def _decompressed(self, number: int) -> U8 | None:
-        at, size, pages = (
-            int(column[number]) for column in (self._places.offset, self._places.size, self._places.pages)
-        )
-        raw = self._data[at : at + size]
+    def _decompressed(self, number: int, raw: U8, length: int) -> U8 | bytearray | None:
         if self._stored[number]:
-            return raw.reshape(pages, PAGE)
-        out = bytearray(pages * PAGE)
+            return raw
+        out = bytearray(length)
         try:
             n = self._inflate(raw.tobytes(), out)
         except Exception:
             # The library has an error of its own that cannot be named without importing it.
             return None
-        return np.frombuffer(out, np.uint8).reshape(pages, PAGE) if n == len(out) else None
+        return out if n == len(out) else None
 
 
 class _Walk:
@@ -173,9 +169,7 @@ class _Walk:
         if len(twice):
             raise self._damaged(int(offset[twice[0] + 1]), "claims memory that another one has")
         first = np.cumsum(pages) - pages
-        fresh = np.ones(len(pfn), np.bool_)
-        fresh[1:] = pfn[1:] != pfn[:-1] + pages[:-1]
-        start = np.flatnonzero(fresh)
+        start = run_heads(pfn, pages)
         length = np.add.reduceat(pages, start) if len(start) else pages
         return Places(pfn[start], length, first[start], first, pages, offset, size), stored
 

@@ -127,17 +127,20 @@ class PackedMemory:
             return found
         if self._bad[number]:
             return None
-        found = self._decompressed(number)
-        if found is None:
+        at, size, pages = (
+            int(column[number]) for column in (self._places.offset, self._places.size, self._places.pages)
+        )
+        plain = self._decompressed(number, self._data[at : at + size], pages * PAGE)
+        if plain is None:
             self._bad[number] = True
             return None
-        self._cache[number] = found
+        found = self._cache[number] = np.frombuffer(plain, np.uint8).reshape(pages, PAGE)
         if len(self._cache) > CACHED_BLOCKS:
             self._cache.popitem(last=False)
         return found
 
-    def _decompressed(self, number: int) -> U8 | None:
-        """The pages of a block, one a row, from the file; None when it is damaged."""
+    def _decompressed(self, number: int, raw: U8, length: int) -> U8 | bytes | bytearray | None:
+        """The ``length`` bytes of a block, of which ``raw`` is in the file; None when it is damaged."""
         raise NotImplementedError
 
     def close(self) -> None:

@@ -109,11 +109,24 @@ def scattered(memory: PhysicalMemory, pfns: NDArray[Any]) -> AbstractContextMana
     return context
 
 
+def scattered_pages(memory: PhysicalMemory, pfns: NDArray[Any]) -> tuple[U8, Mask]:
+    """:meth:`PhysicalMemory.pages` of few pages all over the image, read as :func:`scattered` does."""
+    with scattered(memory, pfns):
+        return memory.pages(pfns)
+
+
 def filled_runs(memory: PhysicalMemory) -> Runs:
     """The page ranges to search for something: all but stretches known to be one
     repeated byte: holes of the file, pages that a stream of a virtual machine only mentions."""
     filled = getattr(memory, "filled", None)
     return filled() if filled else memory.runs()
+
+
+def run_heads(pfn: I64, count: I64) -> I64:
+    """Indices of the ascending runs that do not go on where the one before them ends."""
+    fresh = np.ones(len(pfn), np.bool_)
+    fresh[1:] = pfn[1:] != pfn[:-1] + count[:-1]
+    return np.flatnonzero(fresh)
 
 
 @record

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dumpscan.errors import AbsentMemory, DamagedImage
-from dumpscan.image.physical import I64, U8, Mask, Runs
+from dumpscan.image.physical import I64, U8, Mask, Runs, run_heads
 
 STORED = -1
 # Rows per step of a gather: 1 MiB of scratch.
@@ -114,9 +114,7 @@ def _joined(pfn: I64, count: I64) -> Runs:
     """Ascending runs, those that touch as one."""
     if not len(pfn):
         return Runs(pfn, count)
-    fresh = np.ones(len(pfn), np.bool_)
-    fresh[1:] = pfn[1:] != pfn[:-1] + count[:-1]
-    first = np.flatnonzero(fresh)
+    first = run_heads(pfn, count)
     return Runs(pfn[first], np.add.reduceat(count, first))
 
 

@@ -101,7 +101,7 @@ def identify(
 
 def _lacking(info: KernelInfo, layout: Layout | None, table: symbols.SymbolTable) -> tuple[str, ...]:
     """What keeps the pool from being read, in one line with what to do about it."""
-    newer = (info.build or 0) >= c_kdbg.FIRST_ENCODED and info.arch == "x64"
+    newer = symbols.are_needed(info.build, info.arch)
     if newer and not table.symbols:
         why = "only symbols lead to the pool figures of this Windows"
         if info.kdbg is None:

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from dumpscan.kernel import pdbfile
+from dumpscan.kernel.c_kdbg import FIRST_ENCODED
 from dumpscan.model import Pdb
 from dumpscan.records import field, record
 
@@ -109,6 +110,11 @@ def _parse(
     types = {name: described[name] for name in TYPES if name in described}
     named = is_pdb or path.name.startswith(f"{pdb.guid}-{pdb.age}.")
     return found, types, _misfit(table, pdb, named)
+
+
+def are_needed(build: int | None, arch: str | None) -> bool:
+    """Whether only symbols lead to the pool figures of a kernel (Windows 8 and later, x64)."""
+    return (build or 0) >= FIRST_ENCODED and arch == "x64"
 
 
 def wanted(pdb: Pdb | None) -> str:

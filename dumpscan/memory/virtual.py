@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dumpscan.errors import AbsentMemory
-from dumpscan.image.physical import I64, U8, U64, Mask, PhysicalMemory, scattered
+from dumpscan.image.physical import I64, U8, U64, Mask, PhysicalMemory, scattered_pages
 from dumpscan.memory.c_pte import PAGE_FILE_BITS, PAGE_FILE_FRAMES, VALID, Level, PageState, Paging
 
 PAGE = 4096
@@ -293,8 +293,7 @@ class PagedMemory:
         for at in range(0, len(tables), _TABLES_AT_ONCE):
             some = slice(at, at + _TABLES_AT_ONCE)
             pfns = (tables[some] >> self._shift).astype(np.int64)
-            with scattered(self.physical, pfns):
-                rows, present = self.physical.pages(pfns)
+            rows, present = scattered_pages(self.physical, pfns)
             lost = Level(level.shift + level.entries.bit_length() - 1, level.entries, False)
             parts.append(self._lost(bases[some][~present], lost, start, end))
             entries = rows[present].view(self._entry).reshape(-1)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dumpscan.image.physical import I64, U8, U64, Mask, scattered
+from dumpscan.image.physical import I64, U8, U64, Mask, scattered_pages
 from dumpscan.kernel.kernel import Kernel
 from dumpscan.memory.c_pte import PAGE_FILE_FRAMES
 
@@ -127,8 +127,7 @@ def _pages_at(kernel: Kernel, vas: U64) -> tuple[U8, Mask]:
     readable = memory.readable(vas)
     pas, _ = memory.translate(vas)
     pfns = (pas // np.uint64(kernel.page_size)).astype(np.int64)
-    with scattered(memory.physical, pfns):
-        rows, present = memory.physical.pages(pfns)
+    rows, present = scattered_pages(memory.physical, pfns)
     return rows, readable & present
 
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dumpscan.image.physical import I64, FileMemory, Mask, scattered
+from dumpscan.image.physical import I64, FileMemory, Mask, scattered_pages
 from dumpscan.kernel.kernel import Kernel
 from dumpscan.memory.c_pte import PageState
 from dumpscan.memory.pagefiles import PageFiles, place_of
@@ -138,8 +138,7 @@ def _sound(file: FileMemory, out: _Out, inside: Mask, walker: ChainWalker) -> tu
     chosen = evenly(inside & out.small)
     if not len(chosen):
         return 0, 0
-    with scattered(file, out.offset[chosen]):
-        rows, _ = file.pages(out.offset[chosen])
+    rows, _ = scattered_pages(file, out.offset[chosen])
     chains = walker.walk(rows)
     return int((chains.accepted & (chains.paged != 0)).sum()), len(chosen)
 
@@ -150,7 +149,6 @@ def _resident_share(kernel: Kernel, walker: ChainWalker, parts: tuple[PoolPages,
     for part in parts:
         pfns = part.pages.pfn[evenly(part.small & (part.pages.state == PageState.VALID))]
         if len(pfns):
-            with scattered(kernel.memory.physical, pfns):
-                rows, _ = kernel.memory.physical.pages(pfns)
+            rows, _ = scattered_pages(kernel.memory.physical, pfns)
             accepted, looked = accepted + int(walker.walk(rows).accepted.sum()), looked + len(pfns)
     return accepted / looked if accepted else 1.0

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from dumpscan.image.physical import I64, U64, Mask, scattered
+from dumpscan.image.physical import I64, U64, Mask, scattered_pages
 from dumpscan.kernel.kernel import Kernel
 from dumpscan.memory.c_pte import PageState
 from dumpscan.memory.virtual import PageSet
@@ -186,9 +186,7 @@ def _with_marks(kernel: Kernel, part: PoolPages) -> PoolPages:
     if not len(chosen):
         return part
     walker = ChainWalker(kernel.layout, len(chosen))
-    pfns = part.pages.pfn[chosen]
-    with scattered(kernel.memory.physical, pfns):
-        rows, _ = kernel.memory.physical.pages(pfns)
+    rows, _ = scattered_pages(kernel.memory.physical, part.pages.pfn[chosen])
     small = walker.walk(rows).accepted
     if not agree(Marks(*(m[chosen] for m in marks)), small):
         return part

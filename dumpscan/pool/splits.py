@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dumpscan.image.physical import U8, scattered
+from dumpscan.image.physical import U8, scattered_pages
 from dumpscan.kernel.kernel import Kernel
 from dumpscan.memory.c_pte import PageState
 from dumpscan.pool.chains import ChainWalker
@@ -42,7 +42,6 @@ def _sample(kernel: Kernel) -> U8:
     for where in pool_ranges(kernel):
         pages = kernel.memory.pages_in(where.start, where.end)
         pfns = pages.pfn[evenly((pages.state == PageState.VALID) & (pages.pfn >= 0))]
-        with scattered(kernel.memory.physical, pfns):
-            rows, present = kernel.memory.physical.pages(pfns)
+        rows, present = scattered_pages(kernel.memory.physical, pfns)
         found.append(rows[present])
     return np.concatenate(found)

@@ -14,10 +14,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dumpscan.kernel.c_kdbg import FIRST_ENCODED
 from dumpscan.kernel.kernel import Kernel
 from dumpscan.kernel.layouts import Layout, TableDistances
-from dumpscan.kernel.symbols import wanted
+from dumpscan.kernel.symbols import are_needed, wanted
 from dumpscan.pool.tags import printable
 from dumpscan.records import record, replace
 
@@ -90,8 +89,9 @@ def find_tables(kernel: Kernel) -> PoolTables:
 
 def _missing_symbols(kernel: Kernel) -> str:
     """What to look for, where symbols would help."""
-    newer = (kernel.info.build or 0) >= FIRST_ENCODED and kernel.info.arch == "x64"
-    return f"; {wanted(kernel.info.pdb)}" if newer and not kernel.symbols else ""
+    info = kernel.info
+    lacking = are_needed(info.build, info.arch) and not kernel.symbols
+    return f"; {wanted(info.pdb)}" if lacking else ""
 
 
 def _flag_on(kernel: Kernel) -> bool | None:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from dumpscan.errors import UnreadableFile, UnsupportedImage
+from dumpscan.image.address import without_secrets
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _MAGIC = re.compile(r"[*?[]")
@@ -47,9 +48,8 @@ def printable(url: str) -> str:
     """``url`` as the store and messages name it, without user, password and query."""
     if not is_wellformed(url):  # Nobody can say where its secrets are.
         return f"{url.partition('://')[0]}://?{_short_hash(url)}"
-    parts = urlsplit(url)
-    place = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
-    return f"{place}?{_short_hash(parts.query)}" if parts.query else place
+    place, query = without_secrets(url), urlsplit(url).query
+    return f"{place}?{_short_hash(query)}" if query else place
 
 
 def _short_hash(text: str) -> str:

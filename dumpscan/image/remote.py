@@ -18,6 +18,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 import numpy as np
 
 from dumpscan.errors import ImageError, NotAnImage, UnreadableFile, UsageError
+from dumpscan.image.address import without_secrets
 from dumpscan.image.physical import I64, U8, FileBytes
 from dumpscan.image.source import Source
 
@@ -53,7 +54,7 @@ def location(url: str) -> Location:
         raise UnreadableFile(f"{url.partition(':')[0]}: no valid address ({error}); correct it") from None
     host = parts.netloc.rpartition("@")[2]
     place = Location(unquote(parts.path.rpartition("/")[2]) or host or "image")
-    place.address = f"{parts.scheme}://{host}{parts.path}"
+    place.address = without_secrets(url)
     place.url = url
     return place
 

@@ -31,13 +31,12 @@ from dumpscan.image.physical import (
     scattered,
 )
 from dumpscan.image.raw import flat_memory
+from dumpscan.image.recognise import sniff
 from dumpscan.image.source import map_file
 from dumpscan.memory.c_pte import PAGE_FILE_BITS, PAGE_FILE_FRAMES
 
 MOST_FILES = 16
 """Four bits of a page table entry hold the file's number."""
-
-_DUMPS = (b"PAGEDUMP", b"PAGEDU64")
 
 
 class PageFiles:
@@ -153,7 +152,7 @@ def open_page_files(image: PhysicalMemory | None, path: object, paths: Sequence[
             raise UsageError(f"{each}: given twice; each page file is a file of its own, and not the image")
         taken.add(_identity(each))
         source = map_file(each)
-        if source.take(0, 8) in _DUMPS:
+        if sniff(source.take(0, 8)) in ("crash32", "crash64"):
             raise NotAnImage(
                 f"{each}: holds a crash dump, which has overwritten paged-out pages; it is an image itself"
             )
